@@ -1,0 +1,66 @@
+/**
+ * MetaStore: small values under keys, with revisions, watches and leases.
+ *
+ * @module
+ */
+
+/** A value and the revision it has. */
+export interface MetaEntry {
+  key: string;
+  value: Uint8Array;
+  /** Opaque; changes whenever the value is written. */
+  revision: string;
+}
+
+/** What happened to a key. */
+export type MetaEvent = { type: "put"; entry: MetaEntry } | { type: "delete"; key: string };
+
+/** Options of {@linkcode MetaStore.put} and {@linkcode MetaStore.delete}. */
+export interface ExpectOptions {
+  /**
+   * The revision that the key must have; `null`: it must not exist. Else `PRECONDITION_FAILED`, and
+   * nothing is written. The default writes whatever there is.
+   */
+  expected?: string | null;
+  signal?: AbortSignal;
+}
+
+/** A claim on a key that ends by itself when it is not renewed. */
+export interface Lease {
+  /** Aborted as soon as the lease is lost, ended or closed. */
+  readonly signal: AbortSignal;
+  /** Gives it up, so that the next one need not wait for its end. */
+  release(): Promise<void>;
+}
+
+/** Options of {@linkcode MetaStore.lease}. */
+export interface LeaseOptions {
+  /** Who holds it, for others to read. */
+  value: Uint8Array;
+  /** How long it holds without renewal, in milliseconds. Default 5000. The store renews it. */
+  ttlMs?: number;
+}
+
+/**
+ * Small values (to 1 MiB) under keys. Keys as in ObjectStore. Durable when a call resolves; reads see
+ * every write that was answered before.
+ */
+export interface MetaStore {
+  /** For logs and errors, without secrets. */
+  readonly name: string;
+  get(key: string, options?: { signal?: AbortSignal }): Promise<MetaEntry | undefined>;
+  /** All entries whose key begins with the prefix, in order of their keys' UTF-8 bytes. */
+  list(prefix: string, options?: { signal?: AbortSignal }): Promise<MetaEntry[]>;
+  /** Writes a value and answers its revision. */
+  put(key: string, value: Uint8Array, options?: ExpectOptions): Promise<string>;
+  /** Removes a key; without `expected` a success if there is none. */
+  delete(key: string, options?: ExpectOptions): Promise<void>;
+  /**
+   * What changes under a prefix from now on; the latest state of a key is never missed, states in
+   * between may be. Ends when the signal is aborted.
+   */
+  watch(prefix: string, options: { signal: AbortSignal }): AsyncIterable<MetaEvent>;
+  /** Takes the lease on a key, or answers `undefined` while another holds it. */
+  lease(key: string, options: LeaseOptions): Promise<Lease | undefined>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,78 @@
+/**
+ * ObjectStore: bytes under keys, with conditional writes.
+ *
+ * @module
+ */
+
+/** What is known of an object. */
+export interface ObjectInfo {
+  /** Its key, relative to the store's root. */
+  key: string;
+  /** In bytes. */
+  size: number;
+  /** Opaque; changes whenever the object is written. */
+  etag: string;
+}
+
+/** An object and its bytes. */
+export interface StoredObject extends ObjectInfo {
+  body: Uint8Array;
+}
+
+/** Options of {@linkcode ObjectStore.get}. */
+export interface GetOptions {
+  /** Only these bytes: `start` inclusive, `end` exclusive. The default is all of them. */
+  range?: { start: number; end: number };
+  signal?: AbortSignal;
+}
+
+/** Options of {@linkcode ObjectStore.put}. */
+export interface PutOptions {
+  /** Write only if there is no such object; else `PRECONDITION_FAILED`. */
+  ifAbsent?: boolean;
+  /** Write only if the object has this etag; else `PRECONDITION_FAILED`. */
+  ifMatch?: string;
+  /** A media type. Default `application/octet-stream`. */
+  contentType?: string;
+  signal?: AbortSignal;
+}
+
+/** Options of {@linkcode ObjectStore.list}. */
+export interface ListOptions {
+  /** Only keys that begin so. The default is all. */
+  prefix?: string;
+  /** Only keys behind this one. */
+  after?: string;
+  signal?: AbortSignal;
+}
+
+/**
+ * Bytes under keys.
+ *
+ * Keys are UTF-8 text of 1 to 900 bytes, segments separated by `/`, none of them empty, `.` or `..`;
+ * another key is `INVALID_ARGUMENT`. Reads see every write that was answered before (strong
+ * consistency). A put that fails with a code other than `PRECONDITION_FAILED` and says
+ * `maybeApplied` may have been written.
+ */
+export interface ObjectStore {
+  /** For logs and errors, without secrets: `memory`, `file:/data`, `s3://bucket/prefix`. */
+  readonly name: string;
+  /** The object, or `undefined` if there is none. A range past the end gives what there is. */
+  get(key: string, options?: GetOptions): Promise<StoredObject | undefined>;
+  /** What is known of the object, or `undefined` if there is none. */
+  head(key: string, options?: { signal?: AbortSignal }): Promise<ObjectInfo | undefined>;
+  /**
+   * Writes an object whole: a reader sees the old bytes or the new ones. Durable when it resolves.
+   * Conditional puts are atomic among all writers and take a Uint8Array of at most 8 MiB.
+   */
+  put(
+    key: string,
+    body: Uint8Array | AsyncIterable<Uint8Array>,
+    options?: PutOptions,
+  ): Promise<ObjectInfo>;
+  /** The objects in order of their keys' UTF-8 bytes. */
+  list(options?: ListOptions): AsyncIterable<ObjectInfo>;
+  /** Removes an object; a success if there is none. */
+  delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,58 @@
+/**
+ * Log: what a backend is. One pchannel's batches, dense by sequence, written by one owner at a time.
+ *
+ * @module
+ */
+
+import type { RecordBatch } from "./record-batch.ts";
+
+/** The sequences a log holds: `first` to `next - 1`; empty if they are the same. */
+export interface LogBounds {
+  first: number;
+  next: number;
+}
+
+/** Reading a log. */
+export interface LogReader {
+  bounds(): LogBounds;
+  /**
+   * The batches from sequence `from` to the end as it stands when the end is reached; it does not
+   * wait for more. `OUT_OF_RANGE` with the first available sequence as `expected` if `from` was
+   * truncated, `DATA_LOSS` with the position if a batch is damaged.
+   */
+  read(from: number, options?: { signal?: AbortSignal }): AsyncIterable<RecordBatch>;
+  close(): Promise<void>;
+}
+
+/**
+ * The one writer of a log at a term.
+ *
+ * After `append` resolved, every later reader sees the batch until it is truncated. Once another
+ * owner has opened the log at a higher term, `append` rejects with `CHANNEL_FENCED`, and what it
+ * rejected is not seen by readers.
+ */
+export interface Log extends LogReader {
+  readonly term: number;
+  /**
+   * Makes a batch durable. Its sequence must be the next one and its term the log's. Calls may
+   * overlap; they resolve in order. After a rejection all later calls reject.
+   */
+  append(batch: RecordBatch): Promise<void>;
+  /** Forgets batches before a sequence. Best effort: some may stay. */
+  truncate(before: number): Promise<void>;
+}
+
+/** Where logs are kept. */
+export interface LogBackend {
+  /** For logs and errors: `memory`, `file`. */
+  readonly name: string;
+  /**
+   * Opens a pchannel for writing at `term` (from 1), after sealing whatever lower terms wrote.
+   * `CHANNEL_FENCED` with the higher term as `expected` if there is one, also if `term` itself was
+   * used before.
+   */
+  open(pchannel: string, term: number, options?: { signal?: AbortSignal }): Promise<Log>;
+  /** Opens a pchannel for reading, whoever owns it. `NOT_FOUND` if it was never opened. */
+  openReadOnly(pchannel: string, options?: { signal?: AbortSignal }): Promise<LogReader>;
+  close(): Promise<void>;
+}
