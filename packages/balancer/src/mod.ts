@@ -1,0 +1,13 @@
+/**
+ * Who owns which pchannel: placement policies, the persisted state of each pchannel, and the loop
+ * that moves pchannels between nodes.
+ *
+ * @module
+ */
+
+export * from "./balancer.ts";
+export * from "./channel-state.ts";
+export * from "./layout.ts";
+export * from "./policies/pchannel-fair.ts";
+export * from "./policies/vchannel-fair.ts";
+export * from "./vchannels.ts";
