@@ -1,7 +1,7 @@
 import type { ConnectRouter } from "@connectrpc/connect";
+import { type Routes, withHealthAndReflection } from "@millrace/rpc";
 import { MillraceError } from "@millrace/types";
 import { AllocatorService, AssignmentService, ProxyService } from "@millrace/types/gen";
-import { type Routes, withHealthAndReflection } from "@millrace/rpc";
 
 /** What the fixture's handlers saw. */
 export interface Seen {
