@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Crc32 } from "./crc32.ts";
 import type { RecordBatch } from "./record-batch.ts";
 
 /** The sequences a log holds: `first` to `next - 1`; empty if they are the same. */
@@ -14,6 +15,7 @@ export interface LogBounds {
 
 /** Reading a log. */
 export interface LogReader {
+  /** A log that was written once is never empty again: its last batch is not truncated. */
   bounds(): LogBounds;
   /**
    * The batches from sequence `from` to the end as it stands when the end is reached; it does not
@@ -28,8 +30,8 @@ export interface LogReader {
  * The one writer of a log at a term.
  *
  * After `append` resolved, every later reader sees the batch until it is truncated. Once another
- * owner has opened the log at a higher term, `append` rejects with `CHANNEL_FENCED`, and what it
- * rejected is not seen by readers.
+ * owner has opened the log at a higher term, `append` rejects with `CHANNEL_FENCED`. A rejected batch
+ * that says `maybeApplied` may be in the log or not: the owner that follows decides it once for all.
  */
 export interface Log extends LogReader {
   readonly term: number;
@@ -38,7 +40,7 @@ export interface Log extends LogReader {
    * overlap; they resolve in order. After a rejection all later calls reject.
    */
   append(batch: RecordBatch): Promise<void>;
-  /** Forgets batches before a sequence. Best effort: some may stay. */
+  /** Forgets batches before a sequence. Best effort: some may stay, and the last one always does. */
   truncate(before: number): Promise<void>;
 }
 
@@ -46,6 +48,8 @@ export interface Log extends LogReader {
 export interface LogBackend {
   /** For logs and errors: `memory`, `file`. */
   readonly name: string;
+  /** The fastest CRC-32 where it runs. Default: the portable one. */
+  readonly crc32?: Crc32;
   /**
    * Opens a pchannel for writing at `term` (from 1), after sealing whatever lower terms wrote.
    * `CHANNEL_FENCED` with the higher term as `expected` if there is one, also if `term` itself was

@@ -4,6 +4,11 @@
  * @module
  */
 
+export * from "./backends/memory.ts";
+export { type Crc32, crc32 } from "./crc32.ts";
+export { decodeBatch, decodeBatches } from "./decode.ts";
+export { type BatchAppend, type BatchInput, type CodecOptions, encodeBatch } from "./encode.ts";
 export * from "./log.ts";
+export { type OpenWalOptions, openWal } from "./open-wal.ts";
 export * from "./record-batch.ts";
 export * from "./wal.ts";

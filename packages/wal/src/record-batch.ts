@@ -40,6 +40,12 @@ export interface RecordBatch {
   readonly lastTick: Tick;
   /** Number of messages. */
   readonly count: number;
+  /** CRC-32 of the encoding. */
+  readonly checksum: number;
+  /** The checksum of the batch before it in the log; 0 for the first of a log. */
+  readonly previousChecksum: number;
+  /** The vchannels of its messages, each once, without parsing the messages. */
+  readonly vchannels: readonly string[];
   /** The messages, as views of `bytes`. */
   messages(): Iterable<StoredMessage>;
 }

@@ -55,8 +55,8 @@ export interface WalSnapshot {
   sequence: number;
   /** The last tick before it. */
   lastTick: Tick;
-  /** The vchannels that exist, with the header of the message that created each. */
-  vchannels: { name: string; created: Uint8Array }[];
+  /** The vchannels that exist, with the header, place and tick of the message that created each. */
+  vchannels: { name: string; created: Uint8Array; id: Position; tick: Tick }[];
   /** The idempotency window, oldest first. */
   keys: { vchannel: string; key: string; id: Position; firstTick: Tick; count: number }[];
 }

@@ -1,0 +1,203 @@
+/**
+ * From messages to bytes: one allocation and one copy per batch.
+ *
+ * @module
+ */
+
+import { MillraceError, type Tick } from "@millrace/types";
+import { type Crc32, crc32 as portableCrc32 } from "./crc32.ts";
+import { createView } from "./decode.ts";
+import {
+  align8,
+  entryBytes,
+  entryField,
+  formatVersion,
+  headerBytes,
+  headerField,
+  magic,
+  maxBatchLength,
+  maxBatchMessages,
+  maxKeyBytes,
+} from "./format.ts";
+import type { RecordBatch, WalMessage } from "./record-batch.ts";
+import { utf8Length, writeUtf8 } from "./utf8.ts";
+
+/** Messages that were appended together. */
+export interface BatchAppend {
+  /** At least one. */
+  messages: readonly WalMessage[];
+  /** At most 512 bytes of UTF-8; empty or absent: none. */
+  idempotencyKey?: string | undefined;
+}
+
+/** What {@linkcode encodeBatch} makes a batch of. */
+export interface BatchInput {
+  /** Of the owner that writes it, from 1. */
+  term: number;
+  /** Its place in the log, from 0. */
+  sequence: number;
+  /** The tick of the first message; the others follow it without gaps. */
+  firstTick: Tick;
+  /** The checksum of the batch before it; 0 for the first of a log. */
+  previousChecksum: number;
+  /** At least one, with at most 65 536 messages altogether. */
+  appends: readonly BatchAppend[];
+}
+
+/** Options of the codec. */
+export interface CodecOptions {
+  /** The CRC-32 to use. Default: a portable one; `node:zlib`'s `crc32` is several times faster. */
+  crc32?: Crc32 | undefined;
+}
+
+/**
+ * Encodes a batch and answers a view of it. Throws `INVALID_ARGUMENT` if it has no messages, too many,
+ * or is larger than 1 GiB.
+ */
+export function encodeBatch(input: BatchInput, options: CodecOptions = {}): RecordBatch {
+  const crc32 = options.crc32 ?? portableCrc32;
+  const layout = measure(input.appends);
+  const { count, dictionary, dictionaryLength, totalLength } = layout;
+  const bytes = new Uint8Array(totalLength);
+  const view = new DataView(bytes.buffer);
+
+  view.setUint32(headerField.magic, magic, true);
+  view.setUint16(headerField.version, formatVersion, true);
+  view.setUint16(headerField.headerLength, headerBytes, true);
+  view.setUint32(headerField.totalLength, totalLength, true);
+  view.setBigUint64(headerField.term, BigInt(input.term), true);
+  view.setBigUint64(headerField.sequence, BigInt(input.sequence), true);
+  view.setBigUint64(headerField.firstTick, input.firstTick, true);
+  view.setUint32(headerField.count, count, true);
+  view.setUint32(headerField.previousChecksum, input.previousChecksum, true);
+  view.setUint32(headerField.vchannelCount, dictionary.size, true);
+  view.setUint32(headerField.dictionaryLength, dictionaryLength, true);
+
+  const dictionaryOffset = headerBytes + count * entryBytes;
+  writeDictionary(dictionary, bytes, view, dictionaryOffset);
+  writeMessages(input.appends, dictionary, bytes, view, dictionaryOffset + dictionaryLength);
+
+  const checksum = batchChecksum(bytes, crc32);
+  view.setUint32(headerField.checksum, checksum, true);
+  return createView(bytes);
+}
+
+/** The checksum of an encoded batch: over all of it except the checksum itself. */
+export function batchChecksum(bytes: Uint8Array, crc32: Crc32): number {
+  const before = crc32(bytes.subarray(0, headerField.checksum));
+  return crc32(bytes.subarray(headerField.checksum + 4), before);
+}
+
+/** How many bytes an append adds to a batch, its vchannel's name apart. */
+export function encodedAppendBytes(append: BatchAppend): number {
+  let bytes = 0;
+  let keyBytes = append.idempotencyKey ? utf8Length(append.idempotencyKey) : 0;
+  for (const message of append.messages) {
+    const data = message.payload.length + message.header.length + keyBytes;
+    bytes += entryBytes + align8(data);
+    keyBytes = 0;
+  }
+  return bytes;
+}
+
+interface Layout {
+  count: number;
+  /** From a vchannel's name to its index. */
+  dictionary: Map<string, number>;
+  dictionaryLength: number;
+  totalLength: number;
+}
+
+function measure(appends: readonly BatchAppend[]): Layout {
+  const dictionary = new Map<string, number>();
+  let count = 0;
+  let names = 0;
+  let body = 0;
+  for (const append of appends) {
+    const { messages, idempotencyKey } = append;
+    if (messages.length === 0) {
+      throw new MillraceError("INVALID_ARGUMENT", "an append needs at least one message", {
+        field: "messages",
+      });
+    }
+    if (idempotencyKey && utf8Length(idempotencyKey) > maxKeyBytes) {
+      throw new MillraceError(
+        "INVALID_ARGUMENT",
+        `the idempotency key has more than ${maxKeyBytes} bytes; shorten it`,
+        { field: "idempotency_key" },
+      );
+    }
+    count += messages.length;
+    body += encodedAppendBytes(append);
+    for (const { vchannel } of messages) {
+      if (dictionary.has(vchannel)) continue;
+      dictionary.set(vchannel, dictionary.size);
+      names += 4 + utf8Length(vchannel);
+    }
+  }
+  const dictionaryLength = align8(names);
+  const totalLength = headerBytes + body + dictionaryLength;
+  if (count === 0 || count > maxBatchMessages) {
+    throw new MillraceError(
+      "INVALID_ARGUMENT",
+      `a batch has 1 to ${maxBatchMessages} messages, not ${count}`,
+      { field: "messages" },
+    );
+  }
+  if (totalLength > maxBatchLength) {
+    throw new MillraceError(
+      "INVALID_ARGUMENT",
+      `a batch of ${totalLength} bytes is too large; at most ${maxBatchLength} are allowed`,
+      { field: "messages" },
+    );
+  }
+  return { count, dictionary, dictionaryLength, totalLength };
+}
+
+function writeDictionary(
+  dictionary: ReadonlyMap<string, number>,
+  bytes: Uint8Array,
+  view: DataView,
+  offset: number,
+): void {
+  let at = offset;
+  for (const name of dictionary.keys()) {
+    const length = utf8Length(name);
+    view.setUint32(at, length, true);
+    writeUtf8(name, bytes, at + 4, length);
+    at += 4 + length;
+  }
+}
+
+function writeMessages(
+  appends: readonly BatchAppend[],
+  dictionary: ReadonlyMap<string, number>,
+  bytes: Uint8Array,
+  view: DataView,
+  dataOffset: number,
+): void {
+  let entry = headerBytes;
+  let data = dataOffset;
+  for (const { messages, idempotencyKey = "" } of appends) {
+    let key = idempotencyKey;
+    let appendCount = messages.length;
+    for (const { type, vchannel, header, payload } of messages) {
+      const keyLength = key === "" ? 0 : utf8Length(key);
+      view.setUint32(entry + entryField.type, type, true);
+      view.setUint32(entry + entryField.vchannel, dictionary.get(vchannel) ?? 0, true);
+      view.setUint32(entry + entryField.appendCount, appendCount, true);
+      view.setUint32(entry + entryField.keyLength, keyLength, true);
+      view.setUint32(entry + entryField.headerLength, header.length, true);
+      view.setUint32(entry + entryField.payloadLength, payload.length, true);
+      view.setUint32(entry + entryField.dataOffset, data, true);
+      // The payload first, so that it is aligned to 8 bytes for whoever reads columns from it.
+      bytes.set(payload, data);
+      bytes.set(header, data + payload.length);
+      if (keyLength > 0) writeUtf8(key, bytes, data + payload.length + header.length, keyLength);
+      entry += entryBytes;
+      data += align8(payload.length + header.length + keyLength);
+      key = "";
+      appendCount = 0;
+    }
+  }
+}
