@@ -4,8 +4,11 @@
  * @module
  */
 
+export * from "./columns/mod.ts";
+export { typeName } from "./data-type.ts";
 export * from "./errors.ts";
 export * from "./names.ts";
 export * from "./position.ts";
 export * from "./runtime.ts";
+export * from "./schema.ts";
 export * from "./tick.ts";
