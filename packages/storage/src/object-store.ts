@@ -10,7 +10,7 @@ export interface ObjectInfo {
   key: string;
   /** In bytes. */
   size: number;
-  /** Opaque; changes whenever the object is written. */
+  /** Opaque; changes whenever the bytes do. Some stores keep it when the same bytes are written. */
   etag: string;
 }
 
@@ -49,8 +49,12 @@ export interface ListOptions {
 /**
  * Bytes under keys.
  *
- * Keys are UTF-8 text of 1 to 900 bytes, segments separated by `/`, none of them empty, `.` or `..`;
- * another key is `INVALID_ARGUMENT`. Reads see every write that was answered before (strong
+ * Keys are UTF-8 text of 1 to 900 bytes without control characters, segments of at most 255 bytes
+ * separated by `/`, none of them empty, `.` or `..`; what begins with `.millrace` is the adapters'
+ * own. Another key is `INVALID_ARGUMENT`. No key should be a folder of another (`a` beside `a/b`): a
+ * store on a file system refuses that with `INVALID_ARGUMENT`.
+ *
+ * A call whose signal is aborted rejects with the signal's reason. Reads see every write that was answered before (strong
  * consistency). A put that fails with a code other than `PRECONDITION_FAILED` and says
  * `maybeApplied` may have been written.
  */

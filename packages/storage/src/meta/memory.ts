@@ -1,0 +1,25 @@
+/**
+ * MetaStore in memory.
+ *
+ * @module
+ */
+
+import type { Clock } from "@millrace/types";
+import type { MetaStore } from "../meta-store.ts";
+import { createLocalMetaStore } from "./local.ts";
+
+/** Options of {@linkcode createMemoryMetaStore}. */
+export interface MemoryMetaStoreOptions {
+  /** Taken for symmetry with other stores; nothing here depends on time. */
+  clock?: Clock;
+}
+
+/** A MetaStore that lives as long as the process. A lease holds until it is released or overwritten. */
+export function createMemoryMetaStore(_options: MemoryMetaStoreOptions = {}): MetaStore {
+  return createLocalMetaStore({
+    name: "memory",
+    entries: [],
+    revisionPrefix: "",
+    journal: { write: async () => undefined, close: async () => undefined },
+  });
+}
