@@ -77,8 +77,10 @@ export interface BalancerOptions {
 
 /** Moves pchannels between nodes. */
 export interface Balancer {
-  /** Loads the saved states and begins. */
-  start(): Promise<void>;
+  /** Loads the saved states. */
+  load(): Promise<void>;
+  /** Begins to move pchannels. Call it once, when `nodes` answers for the owners that were loaded. */
+  start(): void;
   /** The saved state of each pchannel, in the given order. */
   records(): readonly PchannelRecord[];
   /** Looks at placement now; retries that wait for their time are made at once. */
@@ -317,7 +319,7 @@ export function createBalancer(options: BalancerOptions): Balancer {
   };
 
   return {
-    async start() {
+    async load() {
       for (const name of options.pchannels) {
         channels.set(name, {
           record: uninitialized(name),
@@ -332,6 +334,8 @@ export function createBalancer(options: BalancerOptions): Balancer {
         });
       }
       await Promise.all([...channels.values()].map(load));
+    },
+    start() {
       started = true;
       everyInterval();
     },

@@ -1,0 +1,143 @@
+/**
+ * All that an active coordinator consists of, put together.
+ *
+ * @module
+ */
+
+import { type Balancer, type BalancePolicy, createBalancer, type Owner } from "@millrace/balancer";
+import type { TransportFor } from "@millrace/rpc";
+import type { MetaStore } from "@millrace/storage";
+import type { Clock, Logger, Random } from "@millrace/types";
+import { type Assignment, createAssignment } from "./assignment.ts";
+import { type Catalog, openCatalog } from "./catalog.ts";
+import { createChanges } from "./changes.ts";
+import { createDdl, type Ddl } from "./ddl.ts";
+import { type IdAllocator, openIdAllocator } from "./ids.ts";
+import { nextEpoch } from "./leadership.ts";
+import { createMembers, type Members } from "./members.ts";
+import { createNodes, type Nodes } from "./nodes.ts";
+import { openTickAllocator, type TickAllocator } from "./ticks.ts";
+import { createVchannelAppend } from "./vchannel-append.ts";
+
+/** Options of {@linkcode openCluster}. */
+export interface ClusterOptions {
+  meta: MetaStore;
+  transportFor: TransportFor;
+  pchannels: readonly string[];
+  policy: BalancePolicy;
+  leaseMs: number;
+  ddlWaitMs: number;
+  clock: Clock;
+  random: Random;
+  logger: Logger;
+}
+
+/** The parts that services are made of. */
+export interface Cluster {
+  assignment: Assignment;
+  balancer: Balancer;
+  catalog: Catalog;
+  ddl: Ddl;
+  ids: IdAllocator;
+  members: Members;
+  nodes: Nodes;
+  ticks: TickAllocator;
+  close(): Promise<void>;
+}
+
+/** Loads what is saved and begins to work. Waits for nothing but the MetaStore. */
+export async function openCluster(options: ClusterOptions): Promise<Cluster> {
+  const { meta, pchannels, clock, random, logger } = options;
+  const epoch = await nextEpoch(meta);
+  const changes = createChanges(clock);
+  const nodes = createNodes(options.transportFor);
+
+  // Above all revisions of earlier coordinators, so that caches never take an old one for new.
+  let catalogRevision = BigInt(epoch) << 32n;
+  const onCatalogChange = (): void => {
+    catalogRevision += 1n;
+    changes.notify();
+    balancer.trigger();
+  };
+  const onMembersChange = (): void => {
+    changes.notify();
+    balancer.trigger();
+  };
+
+  const [ticks, ids, catalog] = await Promise.all([
+    openTickAllocator({ meta, clock, logger }),
+    openIdAllocator({ meta, logger }),
+    openCatalog(meta, onCatalogChange),
+  ]);
+  const { leaseMs } = options;
+  const members = createMembers({ leaseMs, onChange: onMembersChange, clock, logger });
+  const balancer = createBalancer({
+    meta,
+    pchannels,
+    policy: options.policy,
+    nodes: members.alive,
+    calls: nodes,
+    collections: catalog.vchannels,
+    onChange: changes.notify,
+    clock,
+    random,
+    logger,
+  });
+  await balancer.load();
+  for (const owner of knownOwners(balancer)) members.presume(owner);
+
+  const assignment = createAssignment({
+    epoch,
+    balancer,
+    members,
+    nodes,
+    changes,
+    catalogRevision: () => catalogRevision,
+    clock,
+    logger,
+  });
+  const ddl = createDdl({
+    catalog,
+    ids,
+    ticks,
+    append: createVchannelAppend({
+      nodes,
+      ownerOf: assignment.ownerOf,
+      onFailure: assignment.suspect,
+      clock,
+      random,
+      logger,
+    }),
+    pchannels,
+    waitMs: options.ddlWaitMs,
+    clock,
+    random,
+    logger,
+  });
+
+  balancer.start();
+  ddl.resume();
+
+  return {
+    assignment,
+    balancer,
+    catalog,
+    ddl,
+    ids,
+    members,
+    nodes,
+    ticks,
+    async close() {
+      assignment.close();
+      await Promise.all([ddl.close(), balancer.close()]);
+      members.close();
+    },
+  };
+}
+
+/** Who had pchannels when the coordinator before ended; those that own one come first. */
+function knownOwners(balancer: Balancer): Owner[] {
+  const records = balancer.records();
+  const owners = records.map((record) => record.owner).filter((owner) => owner !== undefined);
+  return [...owners, ...records.flatMap((record) => record.former)];
+}

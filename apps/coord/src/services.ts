@@ -1,0 +1,89 @@
+/**
+ * The services of the coordinator over its parts.
+ *
+ * @module
+ */
+
+import type { Routes } from "@millrace/rpc";
+import { MillraceError, checkName } from "@millrace/types";
+import {
+  AdminService,
+  AllocatorService,
+  AssignmentService,
+  BroadcastService,
+  CatalogService,
+  type GetClusterStatusResponse,
+  MembershipService,
+} from "@millrace/types/gen";
+import type { Cluster } from "./cluster.ts";
+
+/** What services need besides the cluster's parts. */
+export interface ServicesOptions {
+  /** The parts; throws `UNAVAILABLE` while this coordinator is not active. */
+  active: () => Cluster;
+  /** As in HeartbeatResponse. */
+  leaseMs: number;
+  /** The state of the cluster. */
+  status: (cluster: Cluster, signal: AbortSignal) => Promise<GetClusterStatusResponse>;
+}
+
+/** How long a node may use a block of ticks, in milliseconds. */
+const tickLeaseMs = 50;
+
+/** Registers the services. Methods that are not there answer `UNIMPLEMENTED`. */
+export function createRoutes({ active, leaseMs, status }: ServicesOptions): Routes {
+  return (router) => {
+    router.service(AssignmentService, {
+      discover: (_request, { signal }) => active().assignment.discover(signal),
+      async reportError(request) {
+        await active().assignment.reportError(request);
+        return {};
+      },
+    });
+    router.service(MembershipService, {
+      heartbeat(request) {
+        const { members, balancer } = active();
+        members.heartbeat(request);
+        const { nodeId, incarnation, draining } = request;
+        return { leaseMs, drained: draining && !balancer.holds(nodeId, incarnation) };
+      },
+    });
+    router.service(AllocatorService, {
+      async allocateTimestamps({ count }) {
+        const first = await active().ticks.allocate(count);
+        return { first, count, leaseMs: tickLeaseMs };
+      },
+      async allocateIds({ count }) {
+        const first = await active().ids.allocate(count);
+        return { first, count };
+      },
+    });
+    router.service(CatalogService, {
+      async catalogCreateCollection(request, { timeoutMs }) {
+        return { collection: await active().ddl.createCollection(request, timeoutMs()) };
+      },
+      async catalogDropCollection({ name }, { timeoutMs }) {
+        await active().ddl.dropCollection(name, timeoutMs());
+        return {};
+      },
+      catalogDescribeCollection({ name }) {
+        checkName(name, "name");
+        const collection = active().catalog.find(name);
+        if (collection) return { collection };
+        throw new MillraceError("COLLECTION_NOT_FOUND", `there is no collection ${name}`);
+      },
+      catalogListCollections: () => ({ collections: active().catalog.list() }),
+      async catalogCreatePartition(request, { timeoutMs }) {
+        return { partition: await active().ddl.createPartition(request, timeoutMs()) };
+      },
+      async catalogDropPartition(request, { timeoutMs }) {
+        await active().ddl.dropPartition(request, timeoutMs());
+        return {};
+      },
+    });
+    router.service(AdminService, {
+      getClusterStatus: (_request, { signal }) => status(active(), signal),
+    });
+    router.service(BroadcastService, {});
+  };
+}

@@ -1,0 +1,137 @@
+import type { MetaStore } from "@millrace/storage";
+import { type Clock, delay, MillraceError, type Random } from "@millrace/types";
+import type { BalancerNode, NodeCalls, Owner } from "../src/mod.ts";
+
+interface FakeNode extends BalancerNode {
+  held: Map<string, number>;
+  end: AbortController;
+}
+
+/** Nodes that keep what they are assigned, and check what must hold at each call. */
+export interface World {
+  calls: NodeCalls;
+  nodes(): BalancerNode[];
+  join(nodeId: string): void;
+  kill(nodeId: string): void;
+  drain(nodeId: string): void;
+  /** The next `count` calls fail, half of them after they had their effect. */
+  failNext(count: number): void;
+  /** Who holds a pchannel now, by node. */
+  holders(pchannel: string): { nodeId: string; term: number }[];
+  held(nodeId: string): string[];
+  /** All successful Assigns so far. */
+  assigned: { pchannel: string; term: number; nodeId: string }[];
+  /** What was found wrong. */
+  violations: string[];
+}
+
+export function createWorld(clock: Clock, random: Random, onChange: () => void): World {
+  const nodes = new Map<string, FakeNode>();
+  const usedTerms = new Map<string, string>();
+  const assigned: World["assigned"] = [];
+  const violations: string[] = [];
+  let incarnations = 0;
+  let failures = 0;
+
+  const find = (owner: Owner): FakeNode => {
+    const node = nodes.get(owner.nodeId);
+    if (node?.incarnation === owner.incarnation) return node;
+    throw new MillraceError("UNAVAILABLE", "connection refused");
+  };
+  const call = async (owner: Owner, signal: AbortSignal, effect: (node: FakeNode) => void) => {
+    await delay(clock, random.next() * 20, signal);
+    const fails = failures > 0;
+    if (fails) failures -= 1;
+    if (!fails || random.next() < 0.5) effect(find(owner));
+    if (fails) throw new MillraceError("UNAVAILABLE", "the answer was lost");
+  };
+  const holders = (pchannel: string) =>
+    [...nodes.values()].flatMap((node) => {
+      const term = node.held.get(pchannel);
+      return term === undefined ? [] : [{ nodeId: node.nodeId, term }];
+    });
+
+  return {
+    assigned,
+    violations,
+    nodes: () => [...nodes.values()],
+    join(nodeId) {
+      nodes.get(nodeId)?.end.abort(new Error("started again"));
+      incarnations += 1;
+      const end = new AbortController();
+      nodes.set(nodeId, {
+        nodeId,
+        incarnation: `run-${incarnations}`,
+        address: `http://${nodeId}`,
+        draining: false,
+        gone: end.signal,
+        end,
+        held: new Map(),
+      });
+      onChange();
+    },
+    kill(nodeId) {
+      const node = nodes.get(nodeId);
+      nodes.delete(nodeId);
+      node?.end.abort(new Error("killed"));
+      onChange();
+    },
+    drain(nodeId) {
+      const node = nodes.get(nodeId);
+      if (node) node.draining = true;
+      onChange();
+    },
+    failNext(count) {
+      failures = count;
+    },
+    holders,
+    held: (nodeId) => [...(nodes.get(nodeId)?.held.keys() ?? [])].sort(),
+    calls: {
+      assign: (owner, pchannel, term, signal) =>
+        call(owner, signal, (node) => {
+          const key = `${pchannel}@${term}`;
+          const before = usedTerms.get(key);
+          if (before !== undefined) violations.push(`${key} assigned twice: ${before}`);
+          usedTerms.set(key, owner.nodeId);
+          for (const holder of holders(pchannel)) {
+            if (holder.nodeId !== node.nodeId) violations.push(`${key}: held by ${holder.nodeId}`);
+            if (holder.term >= term) violations.push(`${key}: term ${holder.term} was before it`);
+          }
+          node.held.set(pchannel, term);
+          assigned.push({ pchannel, term, nodeId: node.nodeId });
+        }),
+      remove: (owner, pchannel, term, signal) =>
+        call(owner, signal, (node) => {
+          if ((node.held.get(pchannel) ?? Number.POSITIVE_INFINITY) <= term) {
+            node.held.delete(pchannel);
+          }
+        }),
+    },
+  };
+}
+
+/** A MetaStore whose next writes fail, half of them after they had their effect. */
+export function flaky(
+  meta: MetaStore,
+  random: Random,
+): MetaStore & { failNext(count: number): void } {
+  let failures = 0;
+  return {
+    name: meta.name,
+    get: (...args) => meta.get(...args),
+    list: (...args) => meta.list(...args),
+    delete: (...args) => meta.delete(...args),
+    watch: (...args) => meta.watch(...args),
+    lease: (...args) => meta.lease(...args),
+    close: () => meta.close(),
+    failNext(count) {
+      failures = count;
+    },
+    async put(key, value, options) {
+      if (failures === 0) return meta.put(key, value, options);
+      failures -= 1;
+      if (random.next() < 0.5) await meta.put(key, value, options);
+      throw new MillraceError("UNAVAILABLE", "the answer of the store was lost");
+    },
+  };
+}
