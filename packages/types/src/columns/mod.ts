@@ -5,6 +5,7 @@
  */
 
 export { checkColumns, type CheckColumnsOptions } from "./check.ts";
+export { fromBfloat16, fromFloat16 } from "./float16.ts";
 export { maxBatchRows } from "./limits.ts";
 export {
   columnsToRows,
