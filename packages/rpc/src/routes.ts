@@ -13,8 +13,11 @@ import { serverErrors } from "./interceptors.ts";
 /** Registers services on a router. */
 export type Routes = (router: ConnectRouter) => void;
 
-/** The largest request body that is taken unless configured: 64 MiB, and some room for its frame. */
-export const defaultMaxBodyBytes: number = 64 * 1024 * 1024 + 4096;
+/** The largest request body that is taken unless configured. */
+export const defaultMaxBodyBytes: number = 64 * 1024 * 1024;
+
+/** What a service may add around a body of the largest size when it sends it on. */
+const frameBytes = 64 * 1024;
 
 /** What the routers of all faces share: errors, compression, and the limit of a request's size. */
 export function routerOptions(
@@ -24,11 +27,13 @@ export function routerOptions(
   return {
     interceptors: [serverErrors(logger)],
     acceptCompression: [gzip],
-    readMaxBytes: maxBodyBytes,
+    readMaxBytes: maxBodyBytes + frameBytes,
     // Refuses a body by its announced length, before any of it is read.
     requestGate(context) {
       const length = Number(context.requestHeader.get("content-length") ?? 0);
-      if (length > maxBodyBytes) throw toConnectError(bodyTooLarge(length, maxBodyBytes));
+      if (length > maxBodyBytes + frameBytes) {
+        throw toConnectError(bodyTooLarge(length, maxBodyBytes));
+      }
     },
   };
 }

@@ -176,7 +176,7 @@ test("takes gzip, and refuses broken gzip and broken JSON as bad input", async (
 test("refuses a body above the limit, announced, chunked or packed", async () => {
   const { url } = await start({ maxBodyBytes: 10_000 });
   const method = `${url}/millrace.v1.AllocatorService/AllocateTimestamps`;
-  const large = JSON.stringify({ count: 3, filler: "x".repeat(20_000) });
+  const large = JSON.stringify({ count: 3, filler: "x".repeat(200_000) });
   const announced = await post(method, large);
   expect(await announced.json()).toMatchObject({
     code: "resource_exhausted",

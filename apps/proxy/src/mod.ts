@@ -1,0 +1,8 @@
+/**
+ * The Millrace proxy: DDL, inserts, deletes, flush and tail for clients.
+ *
+ * @module
+ */
+
+export type { ProxyLimits } from "./limits.ts";
+export { createProxy, type Proxy, type ProxyOptions, proxyServices } from "./proxy.ts";

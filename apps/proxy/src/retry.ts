@@ -1,0 +1,39 @@
+/**
+ * Calls to the coordinator that may be repeated.
+ *
+ * @module
+ */
+
+import { backoffDelay, type Clock, delay, MillraceError, type Random } from "@millrace/types";
+
+/** Options of {@linkcode retryUnavailable}. */
+export interface RetryOptions {
+  clock: Clock;
+  random: Random;
+  /** How long to go on, in milliseconds. */
+  timeoutMs: number;
+  /** Ends the retries. */
+  signal: AbortSignal;
+}
+
+/**
+ * Calls again while the answer is `UNAVAILABLE`, as it is while a coordinator restarts. The call must
+ * be safe to repeat. The last error comes through when the time is over.
+ */
+export async function retryUnavailable<T>(
+  call: () => Promise<T>,
+  options: RetryOptions,
+): Promise<T> {
+  const { clock, random, timeoutMs, signal } = options;
+  const end = clock.monotonic() + timeoutMs;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await call();
+    } catch (error) {
+      const pause = backoffDelay(attempt, random, { initialMs: 20, maxMs: 1000 });
+      if (!MillraceError.is(error, "UNAVAILABLE", "ON_SHUTDOWN")) throw error;
+      if (signal.aborted || clock.monotonic() + pause > end) throw error;
+      await delay(clock, pause, signal);
+    }
+  }
+}

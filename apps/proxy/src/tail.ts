@@ -1,0 +1,192 @@
+/**
+ * Tail: the messages of a collection as they become durable.
+ *
+ * @module
+ */
+
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { type Clock, columnsToRows, MillraceError, type Position } from "@millrace/types";
+import {
+  type Collection,
+  ColumnBatchSchema,
+  CreateCollectionHeaderSchema,
+  DeleteHeaderSchema,
+  InsertHeaderSchema,
+  MessageType,
+  type Partition,
+  PartitionHeaderSchema,
+  TailFrom,
+  type TailMessageSchema,
+  type TailPosition,
+  type TailRequest,
+  type TailResponse,
+  TailResponseSchema,
+} from "@millrace/types/gen";
+import type { StoredMessage } from "@millrace/wal";
+import type { ProxyContext } from "./context.ts";
+import { createQueue, type Queue } from "./queue.ts";
+import { createScope } from "./scope.ts";
+import { type ReaderStart, readVchannel } from "./tail-reader.ts";
+
+/** The longest that a client hears nothing, in milliseconds. */
+const heartbeatMs = 5000;
+
+/** Streams a collection's messages until the signal is aborted or the collection is dropped. */
+export async function* tail(
+  context: ProxyContext,
+  request: TailRequest,
+  signal: AbortSignal,
+): AsyncIterable<TailResponse> {
+  const collection = await context.collections.refresh(request.collection, signal);
+  const starts = startsOf(request, collection);
+  const queue = createQueue<TailResponse>(context.limits.tailBytes);
+  const scope = createScope(signal);
+  const onAbort = (): void => queue.fail(scope.signal.reason);
+  scope.signal.addEventListener("abort", onAbort, { once: true });
+  const reading = readAll(context, request, collection, starts, queue, scope.signal);
+  try {
+    yield* withHeartbeats(queue, context.clock);
+  } finally {
+    scope.abort(new MillraceError("CANCELLED", "the tail has ended"));
+    await reading;
+  }
+}
+
+/** Reads all the vchannels into the queue, and ends or fails it. Never rejects. */
+async function readAll(
+  context: ProxyContext,
+  request: TailRequest,
+  collection: Collection,
+  starts: ReadonlyMap<string, ReaderStart>,
+  queue: Queue<TailResponse>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { owners, clock, logger } = context;
+  const partitions = partitionNames(collection.partitions);
+  let waiting = starts.size;
+  const onReady = (): void => {
+    waiting--;
+    if (waiting === 0) void queue.push(heartbeat(), 0);
+  };
+  const readers = Array.from(starts, async ([vchannel, start]) => {
+    const onMessage = async (message: StoredMessage): Promise<void> => {
+      const response = toResponse(message, partitions, request.json);
+      if (response) await queue.push(response, message.payload.length);
+    };
+    try {
+      await readVchannel({ vchannel, start, owners, clock, logger, onReady, onMessage, signal });
+    } catch (error) {
+      queue.fail(error);
+    }
+  });
+  await Promise.all(readers);
+  queue.end();
+}
+
+/** Where each vchannel begins: behind the position given for it, else where the request says. */
+function startsOf(request: TailRequest, collection: Collection): Map<string, ReaderStart> {
+  const from = request.from === TailFrom.EARLIEST ? "earliest" : "latest";
+  const starts = new Map<string, ReaderStart>();
+  for (const vchannel of collection.vchannels) starts.set(vchannel, from);
+  request.positions.forEach((position, index) => {
+    const field = `positions[${index}]`;
+    if (!starts.has(position.vchannel)) {
+      throw new MillraceError(
+        "INVALID_ARGUMENT",
+        `${field}.vchannel ${JSON.stringify(position.vchannel)} is not of the collection ${collection.name}`,
+        { field: `${field}.vchannel` },
+      );
+    }
+    starts.set(position.vchannel, { after: positionOf(position, field) });
+  });
+  return starts;
+}
+
+function positionOf({ id }: TailPosition, field: string): Position {
+  if (!id || id.sequence > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw new MillraceError(
+      "INVALID_ARGUMENT",
+      `${field}.id is not a position as Tail sends them`,
+      {
+        field: `${field}.id`,
+      },
+    );
+  }
+  return { sequence: Number(id.sequence), index: id.index };
+}
+
+/** What the queue holds, with heartbeats when it is quiet. */
+async function* withHeartbeats(
+  queue: Queue<TailResponse>,
+  clock: Clock,
+): AsyncIterable<TailResponse> {
+  let quiet = true;
+  const beat = (): void => {
+    // A client that is slow to take what there is needs no sign of life.
+    if (quiet && queue.isEmpty()) void queue.push(heartbeat(), 0);
+    quiet = true;
+    cancel = clock.schedule(heartbeatMs / 2, beat);
+  };
+  let cancel = clock.schedule(heartbeatMs / 2, beat);
+  try {
+    for (let next = await queue.take(); next; next = await queue.take()) {
+      quiet = false;
+      yield next;
+    }
+  } finally {
+    cancel();
+  }
+}
+
+function heartbeat(): TailResponse {
+  return create(TailResponseSchema, { event: { case: "heartbeat", value: {} } });
+}
+
+function partitionNames(partitions: readonly Partition[]): Map<bigint, string> {
+  return new Map(partitions.map(({ id, name }) => [id, name]));
+}
+
+/** The event of a message; none for those that carry no rows, which may name partitions instead. */
+function toResponse(
+  message: StoredMessage,
+  partitions: Map<bigint, string>,
+  json: boolean,
+): TailResponse | undefined {
+  switch (message.type) {
+    case MessageType.INSERT: {
+      const { partitionId } = fromBinary(InsertHeaderSchema, message.header);
+      return rowsResponse(message, partitions.get(partitionId) ?? "", json);
+    }
+    case MessageType.DELETE: {
+      const { partitionId } = fromBinary(DeleteHeaderSchema, message.header);
+      return rowsResponse(message, partitions.get(partitionId) ?? "", json);
+    }
+    case MessageType.CREATE_COLLECTION: {
+      const { collection } = fromBinary(CreateCollectionHeaderSchema, message.header);
+      for (const { id, name } of collection?.partitions ?? []) partitions.set(id, name);
+      return undefined;
+    }
+    case MessageType.CREATE_PARTITION: {
+      const { partition } = fromBinary(PartitionHeaderSchema, message.header);
+      if (partition) partitions.set(partition.id, partition.name);
+      return undefined;
+    }
+    default:
+      return undefined;
+  }
+}
+
+function rowsResponse(message: StoredMessage, partition: string, json: boolean): TailResponse {
+  const columns = fromBinary(ColumnBatchSchema, message.payload);
+  const value: MessageInitShape<typeof TailMessageSchema> = {
+    type: message.type as MessageType,
+    position: {
+      vchannel: message.vchannel,
+      id: { sequence: BigInt(message.id.sequence), index: message.id.index },
+      tick: message.tick,
+    },
+    partition,
+    ...(json ? { rows: columnsToRows(columns) } : { columns }),
+  };
+  return create(TailResponseSchema, { event: { case: "message", value } });
+}
