@@ -1,0 +1,81 @@
+/**
+ * Logs in files, for Node, Deno and Bun. Processes of one machine may share the folder.
+ *
+ * @module
+ */
+
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import { MillraceError } from "@millrace/types";
+import type { LogBackend } from "../log.ts";
+import { extendChain } from "./file/chain.node.ts";
+import { makeFolder, type SegmentIo, segmentIo } from "./file/files.node.ts";
+import { createFileLog, createFileReader } from "./file/log.node.ts";
+
+/** Options of {@linkcode createFileBackend}. */
+export interface FileBackendOptions {
+  /** Where the logs are, a folder per pchannel. Created if absent. */
+  dir: string;
+  /** How large a file grows before the next one begins, in bytes. Default 64 MiB, at least 4 KiB. */
+  segmentBytes?: number;
+  /** What segments are written with. Default: the operating system's files. For fault injection. */
+  io?: SegmentIo;
+}
+
+/**
+ * Creates a backend that keeps each log in a folder of files. An append is durable (fdatasync or its
+ * like) and not fenced when it resolves. A write that fails ends the writer; reading goes on.
+ */
+export function createFileBackend(options: FileBackendOptions): LogBackend {
+  const { dir, segmentBytes = 64 * 1024 * 1024, io = segmentIo } = options;
+  if (!Number.isSafeInteger(segmentBytes) || segmentBytes < 4096) {
+    throw new MillraceError("INVALID_ARGUMENT", `segmentBytes is at least 4096`, {
+      field: "segmentBytes",
+    });
+  }
+  return {
+    name: "file",
+    crc32,
+    async open(pchannel, term, { signal } = {}) {
+      const folder = folderOf(dir, pchannel);
+      if (!Number.isSafeInteger(term) || term < 1) {
+        throw new MillraceError("INVALID_ARGUMENT", `${term} is not a term: they begin at 1`, {
+          field: "term",
+        });
+      }
+      signal?.throwIfAborted();
+      await makeFolder(folder);
+      const chain = await extendChain(folder, term, crc32);
+      return createFileLog({ folder, term, chain, crc32, segmentBytes, io });
+    },
+    async openReadOnly(pchannel, { signal } = {}) {
+      const folder = folderOf(dir, pchannel);
+      signal?.throwIfAborted();
+      if (!(await isFolder(folder))) {
+        throw new MillraceError("NOT_FOUND", `there is no log of ${pchannel} in ${dir}`);
+      }
+      return createFileReader({ folder, crc32 });
+    },
+    close: async () => undefined,
+  };
+}
+
+function folderOf(dir: string, pchannel: string): string {
+  if (!/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$/.test(pchannel)) {
+    throw new MillraceError(
+      "INVALID_ARGUMENT",
+      `${JSON.stringify(pchannel)} cannot be a pchannel: use up to 200 letters, digits, "_", "-" or "."`,
+      { field: "pchannel" },
+    );
+  }
+  return join(dir, pchannel);
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * The chain of terms: one folder per owner, each ended by the fence that the next owner put into it.
+ *
+ * A fence names the term that follows. It is created once, whole or not at all, so that of owners who
+ * race exactly one comes next. Only then is it looked where the fenced stretch ends, and that end is
+ * written down, once as well: whatever the fenced owner writes from then on is behind the end.
+ *
+ * @module
+ */
+
+import { readdir, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { MillraceError } from "@millrace/types";
+import type { Crc32 } from "../../crc32.ts";
+import { createOnce, hasCode, makeFolder, readText, syncFile, syncFolder } from "./files.node.ts";
+import { findEnd, listSegments, type Segment } from "./segment.node.ts";
+
+/** What a chain of terms holds. */
+export interface Chain {
+  /** The segments with batches, by ascending first sequence; each has its end. */
+  segments: Segment[];
+  /** The sequence that follows the last batch. */
+  next: number;
+  /** The last term; 0 if the chain has none yet. */
+  term: number;
+}
+
+/** The folder of a term. */
+export function termFolder(folder: string, term: number): string {
+  return join(folder, `term-${digits(term)}`);
+}
+
+/** The file that ends a term by naming the next one. */
+export function fencePath(folder: string, term: number): string {
+  return join(termFolder(folder, term), "fence");
+}
+
+/**
+ * Puts `term` at the end of the chain, fencing the one before, and answers what that chain holds.
+ * `CHANNEL_FENCED` if the same or a higher term is there.
+ */
+export async function extendChain(folder: string, term: number, crc32: Crc32): Promise<Chain> {
+  await makeFolder(termFolder(folder, 0));
+  await makeFolder(termFolder(folder, term));
+  return walk(folder, crc32, async (current) => {
+    if (current >= term) throw fenced(current);
+    const fence = fencePath(folder, current);
+    const placed = await createOnce(fence, String(term));
+    const following = placed ? term : Number(await readText(fence));
+    if (!placed && following >= term) throw fenced(following);
+    return { following, stop: placed };
+  });
+}
+
+/** Reads what the chain holds, as it stands. */
+export async function readChain(folder: string, crc32: Crc32): Promise<Chain> {
+  return walk(folder, crc32, async (current) => {
+    const following = await readFence(folder, current);
+    return { following, stop: following === undefined };
+  });
+}
+
+/** The term that fences `term`, or `undefined` while it is the last. */
+export async function readFence(folder: string, term: number): Promise<number | undefined> {
+  const text = await readText(fencePath(folder, term));
+  return text === undefined ? undefined : Number(text);
+}
+
+/** Writes down that a term ends before sequence `end`, unless its end is known; answers the end. */
+export async function settleEnd(folder: string, term: number, end: number): Promise<number> {
+  const path = join(termFolder(folder, term), "end");
+  if (await createOnce(path, String(end))) return end;
+  return Number(await readText(path));
+}
+
+/** The error for an owner whom `term` has followed. */
+export function fenced(term: number): MillraceError {
+  return new MillraceError("CHANNEL_FENCED", `term ${term} owns the log; find its owner again`, {
+    expected: String(term),
+  });
+}
+
+interface Step {
+  /** The term that follows; `undefined` if none does. */
+  following: number | undefined;
+  /** The walk ends here. */
+  stop: boolean;
+}
+
+async function walk(
+  folder: string,
+  crc32: Crc32,
+  step: (term: number) => Promise<Step>,
+): Promise<Chain> {
+  for (;;) {
+    const first = await readFirst(folder);
+    try {
+      return await walkFrom(folder, first, crc32, step);
+    } catch (error) {
+      // A term was truncated away underfoot: begin again at the new first one.
+      const again = hasCode(error, "ENOENT") && (await readFirst(folder)).term > first.term;
+      if (!again) throw error;
+    }
+  }
+}
+
+async function walkFrom(
+  folder: string,
+  first: FirstPlace,
+  crc32: Crc32,
+  step: (term: number) => Promise<Step>,
+): Promise<Chain> {
+  const segments: Segment[] = [];
+  let { term, sequence } = first;
+  for (;;) {
+    const { following, stop } = await step(term);
+    const stretch = await readStretch(folder, term, sequence, following !== undefined, crc32);
+    if (following === undefined && (await readFence(folder, term)) !== undefined) {
+      // Fenced while it was read: the end just found is not the one that counts.
+      continue;
+    }
+    segments.push(...stretch.segments);
+    sequence = stretch.end;
+    if (stop) {
+      const kept = segments.filter(({ end = 0 }) => end > first.sequence);
+      return { segments: kept, next: sequence, term };
+    }
+    term = following ?? term;
+  }
+}
+
+/** The segments of one term, cut at its end. */
+async function readStretch(
+  folder: string,
+  term: number,
+  start: number,
+  ended: boolean,
+  crc32: Crc32,
+): Promise<{ segments: Segment[]; end: number }> {
+  if (term === 0) return { segments: [], end: start };
+  const path = termFolder(folder, term);
+  const known = await readText(join(path, "end"));
+  const segments = await listSegments(path, term);
+  const last = segments.at(-1);
+  let end = known === undefined ? start : Number(known);
+  if (known === undefined && last) {
+    end = await findEnd(last, crc32);
+    // Its writer may have died between writing and making it durable.
+    await syncFile(last.path);
+  }
+  if (known === undefined && ended) end = await settleEnd(folder, term, end);
+  const kept = segments.filter(({ first }) => first < end);
+  for (const segment of kept) segment.end = Math.min(segment.end ?? end, end);
+  return { segments: kept, end };
+}
+
+/** Where a log begins. */
+export interface FirstPlace {
+  sequence: number;
+  /** 0 while nothing was truncated. */
+  term: number;
+}
+
+/**
+ * The first sequence that was not truncated, and the term that holds it. Kept as the name of an empty
+ * file: creating it is atomic, and of several the highest counts, so that a former owner who truncates
+ * late cannot bring back what is gone.
+ */
+export async function readFirst(folder: string): Promise<FirstPlace> {
+  let first: FirstPlace = { sequence: 0, term: 0 };
+  for (const name of await readdir(folder)) {
+    const match = /^first-(\d{16})-(\d{16})$/.exec(name);
+    if (!match) continue;
+    const sequence = Number(match[1]);
+    if (sequence > first.sequence) first = { sequence, term: Number(match[2]) };
+  }
+  return first;
+}
+
+/** Forgets what is before the segment, durably, then frees the space. */
+export async function dropBefore(folder: string, segment: Segment): Promise<void> {
+  const { term } = segment;
+  const marker = `first-${digits(segment.first)}-${digits(term)}`;
+  await writeFile(join(folder, marker), "");
+  await syncFolder(folder);
+  for (const { first, path } of await listSegments(termFolder(folder, term), term)) {
+    if (first < segment.first) await rm(path, { force: true });
+  }
+  for (const name of await readdir(folder)) {
+    const older = Number(/^term-(\d{16})$/.exec(name)?.[1] ?? 0);
+    // Term 0 stays, for those who began to walk before the marker stood. The others are renamed first:
+    // whoever walks the chain, or writes to it still, finds a folder whole or not at all.
+    if (older > 0 && older < term) {
+      await rename(join(folder, name), join(folder, `dropped-${digits(older)}`));
+    }
+  }
+  for (const name of await readdir(folder)) {
+    const stale = name.startsWith("first-") && name < marker;
+    if (stale || name.startsWith("dropped-")) {
+      await rm(join(folder, name), { recursive: true, force: true });
+    }
+  }
+}
+
+function digits(number: number): string {
+  return String(number).padStart(16, "0");
+}

@@ -1,0 +1,142 @@
+/**
+ * Reading and truncating a chain of segments, and the log that its owner writes.
+ *
+ * @module
+ */
+
+import { MillraceError } from "@millrace/types";
+import type { Crc32 } from "../../crc32.ts";
+import type { Log, LogReader } from "../../log.ts";
+import type { RecordBatch } from "../../record-batch.ts";
+import { type Chain, dropBefore, readChain, readFirst } from "./chain.node.ts";
+import { hasCode, type SegmentIo } from "./files.node.ts";
+import { damaged, openSegmentReader, type Segment } from "./segment.node.ts";
+import { createWriter } from "./writer.node.ts";
+
+/** Options of {@linkcode createFileLog}. */
+export interface FileLogOptions {
+  /** Of the pchannel. */
+  folder: string;
+  crc32: Crc32;
+}
+
+/** Options of a log that is written. */
+export interface WritableFileLogOptions extends FileLogOptions {
+  term: number;
+  /** What the terms before hold. */
+  chain: Chain;
+  segmentBytes: number;
+  io: SegmentIo;
+}
+
+/** Creates the log of the owner whose term was just put at the end of the chain. */
+export function createFileLog(options: WritableFileLogOptions): Log {
+  const { folder, term, chain, crc32 } = options;
+  const segments = [...chain.segments];
+  const writer = createWriter({
+    ...options,
+    next: chain.next,
+    onSegment: (segment) => segments.push(segment),
+  });
+
+  async function truncate(before: number): Promise<void> {
+    await writer.check();
+    const limit = Math.min(before, writer.next() - 1);
+    const keep = segments.findIndex(({ end }) => end === undefined || end > limit);
+    const kept = segments[keep];
+    if (keep <= 0 || !kept) return;
+    segments.splice(0, keep);
+    await dropBefore(folder, kept);
+  }
+
+  return {
+    term,
+    bounds: () => ({ first: segments[0]?.first ?? writer.next(), next: writer.next() }),
+    append: (batch) => writer.append(batch),
+    read: (from, readOptions = {}) =>
+      readSegments({ folder, crc32, segments, next: writer.next }, from, readOptions.signal),
+    truncate,
+    close: () => writer.close(),
+  };
+}
+
+/** Creates a reader of a log that another may own. */
+export async function createFileReader(options: FileLogOptions): Promise<LogReader> {
+  const { folder, crc32 } = options;
+  let chain = await readChain(folder, crc32);
+  return {
+    bounds: () => ({ first: chain.segments[0]?.first ?? chain.next, next: chain.next }),
+    async *read(from, readOptions = {}) {
+      chain = await readChain(folder, crc32);
+      const { segments, next } = chain;
+      yield* readSegments({ folder, crc32, segments, next: () => next }, from, readOptions.signal);
+    },
+    close: async () => undefined,
+  };
+}
+
+interface SegmentSource {
+  folder: string;
+  crc32: Crc32;
+  /** By ascending first sequence; grows at the end and shrinks at the start while it is read. */
+  segments: readonly Segment[];
+  /** The sequence that follows the last batch that may be read. */
+  next(): number;
+}
+
+async function* readSegments(
+  source: SegmentSource,
+  from: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<RecordBatch> {
+  const { segments, crc32, next } = source;
+  let sequence = from;
+  let previous: RecordBatch | undefined;
+  while (sequence < next()) {
+    signal?.throwIfAborted();
+    const segment = segments.findLast(({ first }) => first <= sequence);
+    if (!segment || (segment.end ?? next()) <= sequence) throw await missing(source, sequence);
+    const reader = await openSegmentReader(segment, sequence, crc32).catch(async (error) => {
+      throw hasCode(error, "ENOENT") ? await missing(source, sequence) : error;
+    });
+    try {
+      while (reader.sequence() < Math.min(segment.end ?? next(), next())) {
+        signal?.throwIfAborted();
+        const place = { sequence: reader.sequence(), offset: reader.offset() };
+        const batch = await reader.read();
+        if (!batch) {
+          const problem = reader.problem() ?? "it is missing";
+          throw damaged(segment, place.sequence, place.offset, problem);
+        }
+        if (batch.sequence < sequence) continue;
+        if (previous && batch.previousChecksum !== previous.checksum) {
+          const problem = "it does not continue the batch before it";
+          throw damaged(segment, place.sequence, place.offset, problem);
+        }
+        previous = batch;
+        sequence++;
+        yield batch;
+      }
+    } finally {
+      await reader.close();
+    }
+  }
+}
+
+/** The error for a batch whose segment is not there. */
+async function missing(source: SegmentSource, sequence: number): Promise<MillraceError> {
+  const marker = await readFirst(source.folder);
+  const first = Math.max(marker.sequence, source.segments[0]?.first ?? 0);
+  if (sequence < first) {
+    return new MillraceError(
+      "OUT_OF_RANGE",
+      `batch ${sequence} was truncated; the first is ${first}`,
+      { expected: String(first) },
+    );
+  }
+  return new MillraceError(
+    "DATA_LOSS",
+    `the file with batch ${sequence} is missing in ${source.folder}`,
+    { expected: `batch ${sequence}` },
+  );
+}

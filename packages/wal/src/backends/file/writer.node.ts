@@ -1,0 +1,183 @@
+/**
+ * Writer: puts batches behind each other into the segments of one term.
+ *
+ * @module
+ */
+
+import { statSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
+import { MillraceError } from "@millrace/types";
+import type { RecordBatch } from "../../record-batch.ts";
+import { fenced, fencePath, readFence, settleEnd, termFolder } from "./chain.node.ts";
+import { hasCode, type SegmentIo, syncFolder } from "./files.node.ts";
+import { createSegment, markBatch, type Segment } from "./segment.node.ts";
+
+/** Options of {@linkcode createWriter}. */
+export interface WriterOptions {
+  /** Of the pchannel. */
+  folder: string;
+  term: number;
+  /** The sequence of the first batch to be written. */
+  next: number;
+  /** In bytes; a batch that is larger gets a segment of its own. */
+  segmentBytes: number;
+  io: SegmentIo;
+  /** Called with each new segment before anything is written to it. */
+  onSegment(segment: Segment): void;
+}
+
+/** Writes the batches of one term. */
+export interface Writer {
+  /** The sequence that follows the last durable batch. */
+  next(): number;
+  /** Makes a batch durable; calls may overlap and are served in turn. */
+  append(batch: RecordBatch): Promise<void>;
+  /** Throws `CHANNEL_FENCED` if another owner has followed, or the reason if a write has failed. */
+  check(): Promise<void>;
+  /** Waits for what is under way, then writes down where the term ends. */
+  close(): Promise<void>;
+}
+
+interface Job {
+  batch: RecordBatch;
+  resolve: () => void;
+  reject: (error: MillraceError) => void;
+}
+
+/** Space is filled with zeros this many bytes ahead, so that a small write changes no metadata. */
+const fillBytes = 1024 * 1024;
+/** From this size on a batch is not worth filling ahead for. */
+const largeBatchBytes = 256 * 1024;
+const zeros = new Uint8Array(fillBytes);
+
+/** Creates the writer of a term whose fence was just put into the term before. */
+export function createWriter(options: WriterOptions): Writer {
+  const { folder, term, segmentBytes, io } = options;
+  const ownFolder = termFolder(folder, term);
+  const ownFence = fencePath(folder, term);
+  const jobs: Job[] = [];
+  let running: Promise<void> | undefined;
+  let failure: MillraceError | undefined;
+  let next = options.next;
+
+  let file: FileHandle | undefined;
+  let segment: Segment | undefined;
+  let offset = 0;
+  let filled = 0;
+
+  function append(batch: RecordBatch): Promise<void> {
+    if (failure) return Promise.reject(failure);
+    return new Promise((resolve, reject) => {
+      jobs.push({ batch, resolve, reject });
+      running ??= run();
+    });
+  }
+
+  async function run(): Promise<void> {
+    for (let job = jobs.shift(); job; job = jobs.shift()) {
+      try {
+        if (failure) throw failure;
+        await write(job.batch);
+        job.resolve();
+      } catch (error) {
+        failure ??= explain(error);
+        job.reject(failure);
+      }
+    }
+    running = undefined;
+    if (failure) await settle();
+  }
+
+  async function write(batch: RecordBatch): Promise<void> {
+    if (batch.sequence !== next || batch.term !== term) {
+      throw new MillraceError(
+        "INNER",
+        `batch ${batch.sequence} of term ${batch.term} does not continue the log`,
+        { expected: `batch ${next} of term ${term}` },
+      );
+    }
+    const { bytes } = batch;
+    if (!file || !segment || (offset > 0 && offset + bytes.length > segmentBytes)) {
+      await beginSegment();
+    }
+    const end = offset + bytes.length;
+    const parts = [bytes];
+    if (end > filled && bytes.length < largeBatchBytes) {
+      const ahead = Math.min(Math.ceil(end / fillBytes) * fillBytes, segmentBytes) - end;
+      if (ahead > 0) parts.push(zeros.subarray(0, ahead));
+    }
+    const expected = parts.reduce((sum, part) => sum + part.length, 0);
+    const written = await io.write(file as FileHandle, parts, offset);
+    if (written !== expected) {
+      throw new MillraceError("INNER", `only ${written} of ${expected} bytes were written`);
+    }
+    await refuseIfFenced();
+    markBatch(segment as Segment, batch.sequence, offset);
+    filled = Math.max(filled, offset + expected);
+    offset = end;
+    next++;
+  }
+
+  async function beginSegment(): Promise<void> {
+    const following = createSegment(ownFolder, term, next);
+    const created = await io.create(following.path);
+    await file?.close();
+    file = created;
+    await syncFolder(ownFolder);
+    if (segment) segment.end = next;
+    segment = following;
+    offset = 0;
+    filled = 0;
+    options.onSegment(segment);
+  }
+
+  // Nobody who follows has looked for the end of this term while there is no fence in it, so what was
+  // written before this look will be found. The folder is looked for after the fence: it goes only
+  // when it was fenced long ago.
+  async function refuseIfFenced(): Promise<void> {
+    const quiet = { throwIfNoEntry: false } as const;
+    if (!statSync(ownFence, quiet) && statSync(ownFolder, quiet)) return;
+    throw fenced((await readFence(folder, term)) ?? term + 1);
+  }
+
+  // Of a write that failed it is not known what reached the disk: the next owner must not take it in.
+  async function settle(): Promise<void> {
+    try {
+      await settleEnd(folder, term, next);
+    } catch (error) {
+      // The next owner finds the end by reading.
+      failure ??= explain(error);
+    }
+  }
+
+  return {
+    next: () => next,
+    append,
+    async check() {
+      if (failure) throw failure;
+      await refuseIfFenced();
+    },
+    async close() {
+      failure ??= new MillraceError("ON_SHUTDOWN", "the log is closed");
+      await running;
+      await settle();
+      await file?.close();
+      file = undefined;
+    },
+  };
+}
+
+function explain(error: unknown): MillraceError {
+  if (MillraceError.is(error)) return error;
+  const cause = error instanceof Error ? error.message : String(error);
+  if (hasCode(error, "ENOSPC", "EDQUOT", "EFBIG")) {
+    return new MillraceError("RESOURCE_EXHAUSTED", `the log cannot grow: ${cause}; free space`, {
+      cause: error,
+      maybeApplied: true,
+    });
+  }
+  return new MillraceError("INNER", `the log cannot be written: ${cause}`, {
+    cause: error,
+    maybeApplied: true,
+  });
+}
