@@ -63,7 +63,10 @@ export interface BackoffOptions {
   maxMs?: number;
 }
 
-/** The delay in milliseconds before attempt `attempt` (from 0): exponential, with full jitter. */
+/**
+ * The delay in milliseconds before attempt `attempt` (from 0): doubles with each, of which a random
+ * part, up to half, is taken off.
+ */
 export function backoffDelay(
   attempt: number,
   random: Random,

@@ -6,6 +6,7 @@
 
 import { clone, create, equals } from "@bufbuild/protobuf";
 import { encodeValues } from "./columns/encode.ts";
+import type { Fault } from "./columns/faults.ts";
 import { isElementType, isKnownType, isVectorType, typeName } from "./data-type.ts";
 import { MillraceError } from "./errors.ts";
 import {
@@ -235,8 +236,7 @@ function checkDefault(field: FieldSchema, path: string): void {
   if (value === null && field.type !== DataType.JSON) {
     throw invalid(where, "must not be null; set nullable instead");
   }
-  const fault = (_row: number, problem: string, suffix = ""): MillraceError =>
-    invalid(`${where}${suffix}`, problem);
+  const fault: Fault = (_row, problem, suffix = "") => invalid(`${where}${suffix}`, problem);
   encodeValues({ ...normalField(field), nullable: false }, [value], fault);
 }
 

@@ -7,7 +7,7 @@
 import { type CollectionSchema, type Column, DataType } from "../gen/millrace/v1/schema_pb.ts";
 import { dynamicFieldName } from "../schema.ts";
 import { getBit } from "./bits.ts";
-import type { ColumnFault } from "./faults.ts";
+import type { Fault } from "./faults.ts";
 import type { ValueSpec } from "./encode.ts";
 import { fromBfloat16, fromFloat16 } from "./float16.ts";
 import { isJsonText, maxJsonDepth } from "./json-text.ts";
@@ -15,15 +15,18 @@ import { columnAt } from "./values.ts";
 import { bytesOf, viewAs } from "./views.ts";
 
 /** Refuses vectors of floats that hold NaN or an infinity. */
-export function checkVectors(spec: ValueSpec, column: Column, fault: ColumnFault): void {
+export function checkVectors(spec: ValueSpec, column: Column, fault: Fault): void {
   const { type, dimension } = spec;
-  const place = (at: number): string => `[${Math.floor(at / dimension)}][${at % dimension}]`;
   if (type === DataType.FLOAT_VECTOR) {
     const words = viewAs(Uint32Array, column.values);
     const at = findNotFinite(words, 0x7f800000);
     if (at >= 0) {
       const value = viewAs(Float32Array, bytesOf(words))[at];
-      throw fault(`must be a finite number, got ${value}`, place(at));
+      throw fault(
+        Math.floor(at / dimension),
+        `must be a finite number, got ${value}`,
+        `[${at % dimension}]`,
+      );
     }
   } else if (type === DataType.FLOAT16_VECTOR || type === DataType.BFLOAT16_VECTOR) {
     const isHalf = type === DataType.FLOAT16_VECTOR;
@@ -31,7 +34,11 @@ export function checkVectors(spec: ValueSpec, column: Column, fault: ColumnFault
     const at = findNotFinite(words, isHalf ? 0x7c00 : 0x7f80);
     if (at >= 0) {
       const value = (isHalf ? fromFloat16 : fromBfloat16)(words[at] ?? 0);
-      throw fault(`must be a finite number, got ${value}`, place(at));
+      throw fault(
+        Math.floor(at / dimension),
+        `must be a finite number, got ${value}`,
+        `[${at % dimension}]`,
+      );
     }
   }
 }
@@ -45,32 +52,32 @@ function findNotFinite(words: Uint32Array | Uint16Array, exponent: number): numb
 }
 
 /** Refuses rows that are not JSON text. */
-export function checkJsonValues(column: Column, offsets: Uint32Array, fault: ColumnFault): void {
+export function checkJsonValues(column: Column, offsets: Uint32Array, fault: Fault): void {
   const { validity, values } = column;
   for (let row = 0; row + 1 < offsets.length; row++) {
     if (isJsonText(values, offsets[row] ?? 0, offsets[row + 1] ?? 0)) continue;
     if (validity.length > 0 && !getBit(validity, row)) continue;
-    throw fault(`is not JSON text nested at most ${maxJsonDepth} deep`, `[${row}]`);
+    throw fault(row, `is not JSON text nested at most ${maxJsonDepth} deep`);
   }
 }
 
 /** Refuses sparse vectors with partial pairs, unsorted indices, NaN or infinities. */
-export function checkSparse(column: Column, offsets: Uint32Array, fault: ColumnFault): void {
+export function checkSparse(column: Column, offsets: Uint32Array, fault: Fault): void {
   const words = viewAs(Uint32Array, column.values);
   for (let row = 0; row + 1 < offsets.length; row++) {
     const start = offsets[row] ?? 0;
     const end = offsets[row + 1] ?? 0;
     if ((end - start) % 8 !== 0) {
-      throw fault(`is ${end - start} bytes long; pairs of u32 and f32 take 8 each`, `[${row}]`);
+      throw fault(row, `is ${end - start} bytes long; pairs of u32 and f32 take 8 each`);
     }
     let last = -1;
     for (let at = start / 4; at < end / 4; at += 2) {
       const index = words[at] ?? 0;
       if (index <= last) {
-        throw fault(`has index ${index} after ${last}; indices must ascend`, `[${row}]`);
+        throw fault(row, `has index ${index} after ${last}; indices must ascend`);
       }
       if (((words[at + 1] ?? 0) & 0x7f800000) === 0x7f800000) {
-        throw fault("must be a finite number", `[${row}]["${index}"]`);
+        throw fault(row, "must be a finite number", `["${index}"]`);
       }
       last = index;
     }
@@ -84,7 +91,7 @@ export function checkDynamicValues(
   schema: CollectionSchema,
   column: Column,
   rows: number,
-  fault: ColumnFault,
+  fault: Fault,
 ): void {
   const taken = new Set([dynamicFieldName, ...schema.fields.map(({ name }) => name)]);
   const reader = columnAt(column, rows);
@@ -98,11 +105,11 @@ export function checkDynamicValues(
     if (isEmpty) continue;
     const value: unknown = JSON.parse(String(reader.get(row)));
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw fault("must be a JSON object of dynamic fields", `[${row}]`);
+      throw fault(row, "must be a JSON object of dynamic fields");
     }
     const clash = Object.keys(value).find((key) => taken.has(key));
     if (clash !== undefined) {
-      throw fault(`holds ${JSON.stringify(clash)}, which has a column of its own`, `[${row}]`);
+      throw fault(row, `holds ${JSON.stringify(clash)}, which has a column of its own`);
     }
   }
 }

@@ -19,9 +19,9 @@ import {
 import { dynamicFieldName, storedFields } from "../schema.ts";
 import { allSet, bitmapBytes, firstUnset, getBit } from "./bits.ts";
 import { checkDynamicValues, checkJsonValues, checkSparse, checkVectors } from "./check-values.ts";
-import type { ColumnFault } from "./faults.ts";
-import { elementSpec, encodeValues, type ValueSpec } from "./encode.ts";
-import { checkFill, checkRowCount } from "./limits.ts";
+import { type Fault, memberPath } from "./faults.ts";
+import { elementSpec, encodeValues, rowOfElement, type ValueSpec } from "./encode.ts";
+import { checkRowCount, createFillBudget, maxJsonBytes } from "./limits.ts";
 import { fillOf } from "./rows.ts";
 import { takeColumn } from "./select.ts";
 import { checkUtf8 } from "./utf8.ts";
@@ -50,15 +50,14 @@ export function checkColumns(
   const { rows } = batch;
   checkRowCount(rows, path);
   const byName = columnsByName(schema, batch, path);
-  let filledBytes = 0;
+  const budget = createFillBudget(path);
   const columns = storedFields(schema)
     .filter((field) => !field.autoId)
     .map((field) => {
-      const fault = faultAt(`${path}.${field.name}`);
+      const fault = faultAt(path, field.name);
       const column = byName.get(field.name);
       if (!column) {
-        filledBytes += rows * (field.defaultValue?.length ?? 0);
-        checkFill(filledBytes, path);
+        budget.spend(field, rows);
         return filledColumn(field, rows, fault);
       }
       const checked = checkColumn(field, column, rows, fault);
@@ -68,11 +67,11 @@ export function checkColumns(
   return create(ColumnBatchSchema, { rows, columns });
 }
 
-function faultAt(field: string): ColumnFault {
-  return (problem, suffix = "") =>
-    new MillraceError("INVALID_ARGUMENT", `${field}${suffix} ${problem}`, {
-      field: `${field}${suffix}`,
-    });
+function faultAt(path: string, name: string): Fault {
+  return (row, problem, suffix = "") => {
+    const field = `${path}${memberPath(name)}${row === undefined ? "" : `[${row}]`}${suffix}`;
+    return new MillraceError("INVALID_ARGUMENT", `${field} ${problem}`, { field });
+  };
 }
 
 function columnsByName(
@@ -83,31 +82,32 @@ function columnsByName(
   const fields = new Map(storedFields(schema).map((field) => [field.name, field]));
   const byName = new Map<string, Column>();
   for (const column of batch.columns) {
-    const fault = faultAt(`${path}.${column.name}`);
+    const fault = faultAt(path, column.name);
     const field = fields.get(column.name);
     if (!field) {
       const advice = schema.enableDynamicField
         ? `put dynamic fields as JSON objects into the column ${dynamicFieldName}`
         : "leave it out";
-      throw fault(`is not a field of the collection; ${advice}`);
+      throw fault(undefined, `is not a field of the collection; ${advice}`);
     }
-    if (field.autoId) throw fault("is filled in by Millrace (autoId); leave it out");
-    if (byName.has(column.name)) throw fault("is there twice; send one column for each field");
+    if (field.autoId) throw fault(undefined, "is filled in by Millrace (autoId); leave it out");
+    if (byName.has(column.name))
+      throw fault(undefined, "is there twice; send one column for each field");
     byName.set(column.name, column);
   }
   return byName;
 }
 
-function filledColumn(field: FieldSchema, rows: number, fault: ColumnFault): Column {
+function filledColumn(field: FieldSchema, rows: number, fault: Fault): Column {
   const fill = fillOf(field);
-  if (fill === undefined) throw fault("is missing; send a column for it");
-  const one = encodeValues(field, [fill], (_row, problem, suffix) => fault(problem, suffix));
+  if (fill === undefined) throw fault(undefined, "is missing; send a column for it");
+  const one = encodeValues(field, [fill], fault);
   return takeColumn(one, 1, new Uint32Array(rows));
 }
 
-function checkColumn(spec: ValueSpec, column: Column, rows: number, fault: ColumnFault): Column {
+function checkColumn(spec: ValueSpec, column: Column, rows: number, fault: Fault): Column {
   if (column.type !== spec.type) {
-    throw fault(`must be of type ${typeName(spec.type)}, got ${typeName(column.type)}`);
+    throw fault(undefined, `must be of type ${typeName(spec.type)}, got ${typeName(column.type)}`);
   }
   checkParts(column, fault);
   const hasNulls = checkValidity(spec, column, rows, fault);
@@ -119,50 +119,50 @@ function checkColumn(spec: ValueSpec, column: Column, rows: number, fault: Colum
 }
 
 /** Refuses buffers that a column of its type does not have. */
-function checkParts(column: Column, fault: ColumnFault): void {
+function checkParts(column: Column, fault: Fault): void {
   const { type } = column;
   if (!hasOffsets(type) && column.offsets.length > 0) {
-    throw fault(`has offsets, which columns of type ${typeName(type)} do not have`);
+    throw fault(undefined, `has offsets, which columns of type ${typeName(type)} do not have`);
   }
   if ((type === DataType.ARRAY) !== (column.child !== undefined)) {
     throw fault(
+      undefined,
       type === DataType.ARRAY
         ? "has no child; put the elements into a child column"
         : `has a child, which columns of type ${typeName(type)} do not have`,
     );
   }
   if (type === DataType.ARRAY && column.values.length > 0) {
-    throw fault("has values of its own; put the elements into the child column");
+    throw fault(undefined, "has values of its own; put the elements into the child column");
   }
 }
 
 /** Refuses nulls where there must be none; answers whether there are any. */
-function checkValidity(spec: ValueSpec, column: Column, rows: number, fault: ColumnFault): boolean {
+function checkValidity(spec: ValueSpec, column: Column, rows: number, fault: Fault): boolean {
   const { validity } = column;
   if (validity.length === 0) return false;
   if (validity.length !== bitmapBytes(rows)) {
     throw fault(
+      undefined,
       `has a validity bitmap of ${validity.length} bytes; ${rows} rows take ${bitmapBytes(rows)}`,
     );
   }
   if (allSet(validity, rows)) return false;
   if (!spec.nullable) {
     const row = firstUnset(validity, rows);
-    throw fault("must not be null: the field is not nullable", `[${row}]`);
+    throw fault(row, "must not be null: the field is not nullable");
   }
   return true;
 }
 
-function checkFixedLength(
-  spec: ValueSpec,
-  column: Column,
-  rows: number,
-  fault: ColumnFault,
-): number {
+function checkFixedLength(spec: ValueSpec, column: Column, rows: number, fault: Fault): number {
   const { length } = column.values;
   if (spec.type === DataType.BOOL) {
     if (length !== bitmapBytes(rows)) {
-      throw fault(`has ${length} bytes of values; ${rows} rows take ${bitmapBytes(rows)} (bits)`);
+      throw fault(
+        undefined,
+        `has ${length} bytes of values; ${rows} rows take ${bitmapBytes(rows)} (bits)`,
+      );
     }
     return 0;
   }
@@ -170,9 +170,12 @@ function checkFixedLength(
   if (length === rows * width) return width;
   const dimension = (length / rows) * (spec.dimension / width);
   if (spec.dimension > 0 && Number.isInteger(dimension)) {
-    throw fault(`has dimension ${dimension}; the field has dimension ${spec.dimension}`);
+    throw fault(undefined, `has dimension ${dimension}; the field has dimension ${spec.dimension}`);
   }
-  throw fault(`has ${length} bytes of values; ${rows} rows of ${width} bytes take ${rows * width}`);
+  throw fault(
+    undefined,
+    `has ${length} bytes of values; ${rows} rows of ${width} bytes take ${rows * width}`,
+  );
 }
 
 function withoutValidity(column: Column): Column {
@@ -210,11 +213,12 @@ function checkLists(
   column: Column,
   rows: number,
   hasNulls: boolean,
-  fault: ColumnFault,
+  fault: Fault,
 ): Column {
   if (column.offsets.length !== (rows + 1) * 4) {
     const wanted = (rows + 1) * 4;
     throw fault(
+      undefined,
       `has ${column.offsets.length} bytes of offsets; ${rows} rows take ${wanted} (u32 × (rows + 1))`,
     );
   }
@@ -228,7 +232,10 @@ function checkLists(
     return child === column.child ? clean : create(ColumnSchema, { ...partsOf(clean), child });
   }
   if (total !== column.values.length) {
-    throw fault(`has ${column.values.length} bytes of values; its offsets end at ${total}`);
+    throw fault(
+      undefined,
+      `has ${column.values.length} bytes of values; its offsets end at ${total}`,
+    );
   }
   if (spec.type === DataType.VARCHAR || spec.type === DataType.JSON) {
     checkUtf8(column.values, offsets, fault);
@@ -241,7 +248,7 @@ function checkLists(
 function lengthLimit(spec: ValueSpec): number {
   switch (spec.type) {
     case DataType.JSON:
-      return 65_536;
+      return maxJsonBytes;
     case DataType.ARRAY:
       return spec.maxCapacity;
     default:
@@ -250,35 +257,25 @@ function lengthLimit(spec: ValueSpec): number {
 }
 
 /** Offsets must begin at 0 and never go back, and no value be too long; answers with the last. */
-function checkOffsets(
-  offsets: Uint32Array,
-  most: number,
-  type: DataType,
-  fault: ColumnFault,
-): number {
+function checkOffsets(offsets: Uint32Array, most: number, type: DataType, fault: Fault): number {
   let last = offsets[0] ?? 0;
-  if (last !== 0) throw fault(`has offsets that begin at ${last}; they must begin at 0`);
+  if (last !== 0) throw fault(undefined, `has offsets that begin at ${last}; they must begin at 0`);
   for (let i = 1; i < offsets.length; i++) {
     const next = offsets[i] ?? 0;
-    if (next < last) throw fault(`ends before it begins: its offsets go back`, `[${i - 1}]`);
+    if (next < last) throw fault(i - 1, `ends before it begins: its offsets go back`);
     if (next - last > most) {
       const unit = type === DataType.ARRAY ? "elements" : "bytes";
-      throw fault(`is ${next - last} ${unit} long; at most ${most} are allowed`, `[${i - 1}]`);
+      throw fault(i - 1, `is ${next - last} ${unit} long; at most ${most} are allowed`);
     }
     last = next;
   }
   return last;
 }
 
-function checkEmptyNulls(
-  column: Column,
-  offsets: Uint32Array,
-  rows: number,
-  fault: ColumnFault,
-): void {
+function checkEmptyNulls(column: Column, offsets: Uint32Array, rows: number, fault: Fault): void {
   for (let row = 0; row < rows; row++) {
     if (getBit(column.validity, row) || offsets[row] === offsets[row + 1]) continue;
-    throw fault("is null, but its offsets give it a length; null rows must be empty", `[${row}]`);
+    throw fault(row, "is null, but its offsets give it a length; null rows must be empty");
   }
 }
 
@@ -287,15 +284,13 @@ function checkElements(
   child: Column,
   offsets: Uint32Array,
   total: number,
-  fault: ColumnFault,
+  fault: Fault,
 ): Column {
   // Problems of an element are told at its place in the row: columns.tags[3][1].
-  const childFault: ColumnFault = (problem, suffix = "") => {
-    const match = /^\[(\d+)\](.*)$/.exec(suffix);
-    if (!match) return fault(`has a child that ${problem}`, suffix);
-    const element = Number(match[1]);
-    const row = offsets.findLastIndex((start) => start <= element);
-    return fault(problem, `[${row}][${element - (offsets[row] ?? 0)}]${match[2]}`);
+  const childFault: Fault = (element, problem, suffix = "") => {
+    if (element === undefined) return fault(element, `has a child that ${problem}`, suffix);
+    const row = rowOfElement(offsets, element);
+    return fault(row, problem, `[${element - (offsets[row] ?? 0)}]${suffix}`);
   };
   const named = child.name === "" ? child : create(ColumnSchema, { ...partsOf(child), name: "" });
   return checkColumn(elementSpec(spec), named, total, childFault);

@@ -14,11 +14,9 @@ import { createBytesWriter } from "./bytes-writer.ts";
 import { describe, type Fault } from "./faults.ts";
 import { encodeVectors } from "./encode-vectors.ts";
 import { findJsonProblem } from "./json-text.ts";
+import { maxJsonBytes } from "./limits.ts";
 import { parseTimestamp } from "./timestamp.ts";
 import { bytesOf } from "./views.ts";
-
-/** The longest JSON text in bytes. */
-export const maxJsonBytes = 65_536;
 
 /** What the values of a column must be like: the part of a FieldSchema that says so. */
 export interface ValueSpec {
@@ -293,6 +291,7 @@ function encodeArrays(spec: ValueSpec, values: readonly unknown[], fault: Fault)
     offsets[i + 1] = elements.length;
   }
   const elementFault: Fault = (element, problem, suffix = "") => {
+    if (element === undefined) return fault(element, problem, suffix);
     const row = rowOfElement(offsets, element);
     return fault(row, problem, `[${element - (offsets[row] ?? 0)}]${suffix}`);
   };

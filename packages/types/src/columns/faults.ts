@@ -1,5 +1,5 @@
 /**
- * How errors speak of values and where they are.
+ * How errors speak of values and of where they are.
  *
  * @module
  */
@@ -7,13 +7,17 @@
 import type { MillraceError } from "../errors.ts";
 
 /**
- * Makes the error for the value of a row. `problem` is read after the value's path, such as "must be a
- * string"; `suffix` leads into the value, such as `[7]`.
+ * Makes the error for the value of a row, or for a column as a whole where `row` is undefined.
+ * `problem` is read after the path, such as "must be a string"; `suffix` leads into the value, such as
+ * `[7]`.
  */
-export type Fault = (row: number, problem: string, suffix?: string) => MillraceError;
+export type Fault = (row: number | undefined, problem: string, suffix?: string) => MillraceError;
 
-/** Makes the error for a column; `suffix` leads to the value, such as `[3]`. */
-export type ColumnFault = (problem: string, suffix?: string) => MillraceError;
+/** The step of a path to a member, such as `.price`, or `["two words"]` where it is not a name. */
+export function memberPath(key: string): string {
+  if (/^[A-Za-z_$][\w$]{0,254}$/.test(key)) return `.${key}`;
+  return `[${JSON.stringify(key.length <= 40 ? key : `${key.slice(0, 40)}…`)}]`;
+}
 
 /** A value as an error message shows it: its kind, or the value itself if it is short. */
 export function describe(value: unknown): string {

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { memberPath } from "./faults.ts";
+
 /** The deepest nesting of a JSON value that is kept. */
 export const maxJsonDepth = 128;
 
@@ -48,7 +50,7 @@ export function findJsonProblem(value: unknown, path = "", depth = 0): JsonProbl
   }
   for (const [key, item] of Object.entries(value)) {
     if (item === undefined) continue;
-    const found = findJsonProblem(item, `${path}.${key}`, depth + 1);
+    const found = findJsonProblem(item, `${path}${memberPath(key)}`, depth + 1);
     if (found) return found;
   }
   return undefined;

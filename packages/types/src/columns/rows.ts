@@ -16,9 +16,9 @@ import {
 } from "../gen/millrace/v1/schema_pb.ts";
 import { dynamicFieldName, storedFields } from "../schema.ts";
 import { encodeBase64 } from "./base64.ts";
-import { describe, type Fault } from "./faults.ts";
+import { describe, type Fault, memberPath } from "./faults.ts";
 import { encodeValues } from "./encode.ts";
-import { checkFill, checkRowCount } from "./limits.ts";
+import { checkRowCount, createFillBudget, type FillBudget } from "./limits.ts";
 import { formatTimestamp } from "./timestamp.ts";
 import { type CellValue, columnAt, type SparseVector } from "./values.ts";
 
@@ -53,12 +53,13 @@ export function rowsToColumns(
   const { path = "rows" } = options;
   checkRowCount(rows.length, path);
   const unnamed = unnamedValues(schema, rows, path);
+  const budget = createFillBudget(path);
   const columns = storedFields(schema)
     .filter((field) => !field.autoId)
     .map((field) => {
       const isDynamic = field.name === dynamicFieldName;
-      const values = isDynamic ? unnamed : valuesOf(field, rows, path);
-      const prefix = isDynamic ? "" : `.${field.name}`;
+      const values = isDynamic ? unnamed : valuesOf(field, rows, path, budget);
+      const prefix = isDynamic ? "" : memberPath(field.name);
       return encodeValues(field, values, faultAt(path, prefix));
     });
   return create(ColumnBatchSchema, { rows: rows.length, columns });
@@ -93,7 +94,8 @@ function unnamedValues(
 ): JsonObject[] {
   const fault = faultAt(path, "");
   const known = new Set(schema.fields.filter((field) => !field.autoId).map(({ name }) => name));
-  return rows.map((row, index) => {
+  // Not rows.map, which skips holes.
+  return Array.from(rows, (row, index) => {
     if (typeof row !== "object" || row === null || Array.isArray(row)) {
       throw fault(index, `must be an object of field names and values, got ${describe(row)}`);
     }
@@ -108,7 +110,7 @@ function unnamedValues(
 }
 
 function checkUnnamed(schema: CollectionSchema, key: string, row: number, fault: Fault): void {
-  const suffix = `.${key}`;
+  const suffix = memberPath(key);
   if (schema.fields.some((field) => field.name === key)) {
     throw fault(row, "is filled in by Millrace (autoId); leave it out", suffix);
   }
@@ -123,9 +125,14 @@ function checkUnnamed(schema: CollectionSchema, key: string, row: number, fault:
 }
 
 /** One value a row: the row's own, the default, or null. */
-function valuesOf(field: FieldSchema, rows: readonly InputRow[], path: string): unknown[] {
+function valuesOf(
+  field: FieldSchema,
+  rows: readonly InputRow[],
+  path: string,
+  budget: FillBudget,
+): unknown[] {
   const { name, nullable, type } = field;
-  const fault = faultAt(path, `.${name}`);
+  const fault = faultAt(path, memberPath(name));
   // What every object inherits, such as `constructor`, is not a value of the row.
   const inherited = name in Object.prototype;
   const takesNull = nullable || type === DataType.JSON;
@@ -133,18 +140,17 @@ function valuesOf(field: FieldSchema, rows: readonly InputRow[], path: string): 
   let filled = 0;
   const values = rows.map((row, index) => {
     const value = inherited && !Object.hasOwn(row, name) ? undefined : row[name];
+    if (value !== undefined && value !== null) return value;
+    filled++;
     if (value === undefined) {
       if (fill === undefined) throw fault(index, "is missing; every row must have it");
-      filled++;
       return fill;
     }
-    if (value === null && !takesNull) {
-      const advice = field.defaultValue === undefined ? "" : "; leave it out to get its default";
-      throw fault(index, `must not be null: the field is not nullable${advice}`);
-    }
-    return value;
+    if (takesNull) return null;
+    const advice = field.defaultValue === undefined ? "" : "; leave it out to get its default";
+    throw fault(index, `must not be null: the field is not nullable${advice}`);
   });
-  checkFill(filled * (field.defaultValue?.length ?? 0), path);
+  budget.spend(field, filled);
   return values;
 }
 

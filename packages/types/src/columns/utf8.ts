@@ -4,30 +4,30 @@
  * @module
  */
 
-import type { ColumnFault } from "./faults.ts";
+import type { Fault } from "./faults.ts";
 import { viewAs } from "./views.ts";
 
 const strict = new TextDecoder("utf-8", { fatal: true });
 
 /** Refuses a column of texts whose bytes are not UTF-8, or where an offset splits a character. */
-export function checkUtf8(values: Uint8Array, offsets: Uint32Array, fault: ColumnFault): void {
+export function checkUtf8(values: Uint8Array, offsets: Uint32Array, fault: Fault): void {
   if (isAscii(values)) return;
   // Valid as a whole and cut between characters: each text is valid.
   if (isUtf8(values) && !splitsCharacter(values, offsets)) return;
   for (let row = 0; row + 1 < offsets.length; row++) {
     if (isUtf8(values.subarray(offsets[row], offsets[row + 1]))) continue;
-    throw fault("is not UTF-8; send bytes in a field of type BYTES", `[${row}]`);
+    throw fault(row, "is not UTF-8; send bytes in a field of type BYTES");
   }
 }
 
 function isAscii(bytes: Uint8Array): boolean {
-  const head = Math.min(bytes.length, (4 - (bytes.byteOffset & 3)) & 3);
+  const head = Math.min(bytes.length, -bytes.byteOffset & 3);
   const words = viewAs(Uint32Array, bytes.subarray(head));
-  let seen = 0;
-  for (let i = 0; i < head; i++) seen |= bytes[i] ?? 0;
   for (let i = 0; i < words.length; i++) {
     if (((words[i] ?? 0) & 0x80808080) !== 0) return false;
   }
+  let seen = 0;
+  for (let i = 0; i < head; i++) seen |= bytes[i] ?? 0;
   for (let i = head + words.length * 4; i < bytes.length; i++) seen |= bytes[i] ?? 0;
   return seen < 0x80;
 }
