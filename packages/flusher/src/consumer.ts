@@ -1,0 +1,215 @@
+/**
+ * The reading half of a flusher: from the log's messages to ranges of rows that are ready to flush.
+ *
+ * @module
+ */
+
+import { fromBinary } from "@bufbuild/protobuf";
+import type { Clock, Tick } from "@millrace/types";
+import {
+  CreateCollectionHeaderSchema,
+  DeleteHeaderSchema,
+  InsertHeaderSchema,
+  MessageType,
+  PartitionHeaderSchema,
+} from "@millrace/types/gen";
+import type { RecordBatch, StoredMessage } from "@millrace/wal";
+import type { BudgetShare, FlushBudget } from "./budget.ts";
+import { type SealLimits, sealReason } from "./seal.ts";
+import { addPiece, openRange, pieceBytes, pieceOverhead } from "./segment.ts";
+import type { FlushJob, VchannelState } from "./vchannel.ts";
+import type { VchannelRegistry } from "./vchannel-registry.ts";
+
+/** Options of {@linkcode createConsumer}. */
+export interface ConsumerOptions {
+  registry: VchannelRegistry;
+  /** The first batch to take. */
+  sequence: number;
+  /** The last tick before it. */
+  lastTick: Tick;
+  limits: SealLimits;
+  budget: FlushBudget;
+  /** The most bytes of rows in memory. */
+  bufferBytes: number;
+  clock: Clock;
+  /** Told when there is a new job. */
+  onSealed: () => void;
+}
+
+/** Takes batches in and seals what they bring. */
+export interface Consumer {
+  /** The memory that rows take. */
+  readonly share: BudgetShare;
+  /** Takes the next batch in; waits while there is no room for its rows. */
+  take(batch: RecordBatch, signal: AbortSignal): Promise<void>;
+  /** The batch that is to be taken next. */
+  nextSequence(): number;
+  /** The last tick that was taken in. */
+  lastTick(): Tick;
+  /** Keys of deletions that were read. */
+  deletes(): number;
+  /** Forgets a job whose rows are in the table, or are not wanted any more. */
+  finish(job: FlushJob): void;
+  close(): void;
+}
+
+/** Takes batches in and seals what they bring. */
+export function createConsumer(options: ConsumerOptions): Consumer {
+  const { registry, limits, budget, clock, onSealed } = options;
+  const { vchannels } = registry;
+  // How often the limits of time are looked at.
+  const checkMs = Math.max(1, Math.min(1000, limits.idleMs / 2, limits.ageMs / 2));
+  let next = options.sequence;
+  let lastTick = options.lastTick;
+  let deletes = 0;
+  // Bytes of rows that the batch at hand has brought.
+  let added = 0;
+  let cancelCheck: (() => void) | undefined;
+
+  const seal = (vchannel: VchannelState): void => {
+    const { growing: range } = vchannel;
+    if (!range) return;
+    vchannel.growing = undefined;
+    range.lastSequence = next - 1;
+    range.lastTick = lastTick;
+    const job: FlushJob = {
+      vchannel,
+      range,
+      uploaded: undefined,
+      failures: 0,
+      retryAt: 0,
+      problem: "",
+      running: false,
+    };
+    vchannel.jobs.push(job);
+    onSealed();
+  };
+
+  const sealLargest = (): void => {
+    let largest: VchannelState | undefined;
+    for (const vchannel of vchannels.values()) {
+      if ((vchannel.growing?.bytes ?? 0) > (largest?.growing?.bytes ?? 0)) largest = vchannel;
+    }
+    if (largest) seal(largest);
+  };
+
+  const growingBytes = (): number => {
+    let bytes = 0;
+    for (const { growing } of vchannels.values()) bytes += growing?.bytes ?? 0;
+    return bytes;
+  };
+
+  const sealIfDue = (vchannel: VchannelState): void => {
+    const { growing, since, touched } = vchannel;
+    if (!growing) return;
+    const stats = { bytes: growing.bytes, rows: growing.rows, since, touched };
+    if (sealReason(stats, vchannel.limits, clock.monotonic())) seal(vchannel);
+  };
+
+  const check = (): void => {
+    cancelCheck = undefined;
+    for (const vchannel of vchannels.values()) sealIfDue(vchannel);
+    if (growingBytes() > 0) armCheck();
+  };
+
+  /** Looks at the limits of time again later. */
+  const armCheck = (): void => {
+    cancelCheck ??= clock.schedule(checkMs, check);
+  };
+
+  const share = budget.join(
+    { relievable: growingBytes, relieve: sealLargest },
+    options.bufferBytes,
+  );
+
+  const insert = (message: StoredMessage, batch: RecordBatch): VchannelState | undefined => {
+    const vchannel = vchannels.get(message.vchannel);
+    // Rows of a dropped collection, or rows that the table is known to have.
+    if (!vchannel || batch.sequence <= vchannel.table.known(vchannel.name)) return undefined;
+    const { partitionId, rows } = fromBinary(InsertHeaderSchema, message.header);
+    if (rows === 0) return undefined;
+    const now = clock.monotonic();
+    if (!vchannel.growing) {
+      vchannel.growing = openRange(batch.sequence, batch.firstTick);
+      vchannel.since = now;
+    }
+    vchannel.touched = now;
+    const { payload } = message;
+    added += pieceBytes(payload);
+    armCheck();
+    addPiece(vchannel.growing, partitionId, { sequence: batch.sequence, rows, payload });
+    return vchannel;
+  };
+
+  const drop = (name: string): void => {
+    const vchannel = registry.drop(name);
+    if (!vchannel) return;
+    share.release(vchannel.growing?.bytes ?? 0);
+    vchannel.growing = undefined;
+    // A job that is under way ends by itself, and is finished then.
+    const waiting = vchannel.jobs.splice(vchannel.jobs[0]?.running ? 1 : 0);
+    for (const { range } of waiting) share.release(range.bytes);
+  };
+
+  const apply = (batch: RecordBatch): void => {
+    const touched = new Set<VchannelState>();
+    const manual = new Set<VchannelState>();
+    for (const message of batch.messages()) {
+      const { type, vchannel: name, header } = message;
+      switch (type) {
+        case MessageType.INSERT: {
+          const vchannel = insert(message, batch);
+          if (vchannel) touched.add(vchannel);
+          break;
+        }
+        case MessageType.DELETE:
+          deletes += fromBinary(DeleteHeaderSchema, header).rows;
+          break;
+        case MessageType.CREATE_COLLECTION: {
+          const { collection } = fromBinary(CreateCollectionHeaderSchema, header);
+          if (collection) registry.create(name, collection);
+          break;
+        }
+        case MessageType.CREATE_PARTITION: {
+          const { partition } = fromBinary(PartitionHeaderSchema, header);
+          if (partition) registry.addPartition(name, partition);
+          break;
+        }
+        case MessageType.DROP_COLLECTION:
+          drop(name);
+          break;
+        case MessageType.MANUAL_FLUSH:
+          for (const vchannel of registry.named(name)) manual.add(vchannel);
+          break;
+      }
+    }
+    // After the whole batch, so that ranges begin and end between batches.
+    next = batch.sequence + 1;
+    lastTick = batch.lastTick;
+    for (const vchannel of manual) seal(vchannel);
+    for (const vchannel of touched) sealIfDue(vchannel);
+  };
+
+  return {
+    share,
+    async take(batch, signal) {
+      // An upper bound of what the batch's rows take; the rest is given back.
+      const reserved = batch.bytes.byteLength + batch.count * pieceOverhead;
+      await share.reserve(reserved, signal);
+      added = 0;
+      apply(batch);
+      share.release(reserved - added);
+    },
+    nextSequence: () => next,
+    lastTick: () => lastTick,
+    deletes: () => deletes,
+    finish({ vchannel, range }) {
+      vchannel.jobs.shift();
+      share.release(range.bytes);
+    },
+    close() {
+      cancelCheck?.();
+      share.leave();
+    },
+  };
+}

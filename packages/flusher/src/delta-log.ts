@@ -1,0 +1,168 @@
+/**
+ * The text of a Delta log: actions, one JSON object a line.
+ *
+ * @module
+ */
+
+import { MillraceError, storedFields, type Tick } from "@millrace/types";
+import { type CollectionSchema, DataType } from "@millrace/types/gen";
+import { deltaField } from "./column-types.ts";
+import type { RowCommit, TableFile } from "./table.ts";
+
+/** The column by which tables are partitioned; it stands in paths, not in files. */
+export const partitionColumn = "_partition";
+
+/** What a commit says of its making. */
+export interface CommitContext {
+  schema: CollectionSchema;
+  /** Milliseconds since 1970. */
+  now: number;
+  /** For the first commit: the table's id, a UUID. */
+  tableId?: string;
+}
+
+/** What the flusher reads in a commit. */
+export interface ReadCommit {
+  /** By application: the last sequence by vchannel. */
+  transactions: Map<string, number>;
+  /** The paths of the files that it adds. */
+  paths: Set<string>;
+  /** Of the owner that wrote it, and for which vchannel; absent if it is not one of Millrace. */
+  writer?: { vchannel: string; term: number };
+}
+
+const textEncoder = new TextEncoder();
+const textDecoder = new TextDecoder();
+
+/** The object's name of a version. */
+export function versionName(version: number): string {
+  return `${String(version).padStart(20, "0")}.json`;
+}
+
+/** The version of an object's name; `undefined` if it is not a commit. */
+export function parseVersionName(name: string): number | undefined {
+  const match = /^(\d{20})\.json$/.exec(name);
+  return match ? Number(match[1]) : undefined;
+}
+
+/** Encodes a commit. */
+export function encodeCommit(commit: RowCommit, context: CommitContext): Uint8Array {
+  const { schema, now, tableId } = context;
+  const actions: unknown[] = [{ commitInfo: commitInfo(commit, now) }];
+  if (tableId !== undefined) {
+    actions.push({ protocol: { minReaderVersion: 1, minWriterVersion: 2 } });
+    actions.push({ metaData: metaData(schema, tableId, now) });
+  }
+  const { vchannel, lastSequence } = commit;
+  actions.push({ txn: { appId: vchannel, version: lastSequence, lastUpdated: now } });
+  for (const file of commit.files) actions.push({ add: addFile(file, schema, now) });
+  return textEncoder.encode(`${actions.map((action) => JSON.stringify(action)).join("\n")}\n`);
+}
+
+/** Decodes a commit. Throws `DATA_LOSS` with its key if it is not one. */
+export function decodeCommit(key: string, body: Uint8Array): ReadCommit {
+  const commit: ReadCommit = { transactions: new Map(), paths: new Set() };
+  for (const line of textDecoder.decode(body).split("\n")) {
+    if (line.trim() === "") continue;
+    let action: Actions;
+    try {
+      action = JSON.parse(line) as Actions;
+    } catch (cause) {
+      throw new MillraceError("DATA_LOSS", `${key} is not a commit of a Delta log`, { cause });
+    }
+    if (action.txn) commit.transactions.set(action.txn.appId, action.txn.version);
+    if (action.add) commit.paths.add(decodeURIComponent(action.add.path));
+    const millrace = action.commitInfo?.millrace;
+    if (millrace) commit.writer = { vchannel: millrace.vchannel, term: millrace.term };
+  }
+  return commit;
+}
+
+interface Actions {
+  txn?: { appId: string; version: number };
+  add?: { path: string };
+  commitInfo?: { millrace?: MillraceInfo };
+}
+
+interface MillraceInfo {
+  vchannel: string;
+  term: number;
+  firstSequence: number;
+  lastSequence: number;
+  lastTick: string;
+}
+
+function commitInfo(commit: RowCommit, now: number): object {
+  const { vchannel, term, firstSequence, lastSequence, lastTick } = commit;
+  const millrace: MillraceInfo = {
+    vchannel,
+    term,
+    firstSequence,
+    lastSequence,
+    lastTick: tickText(lastTick),
+  };
+  return {
+    timestamp: now,
+    operation: "WRITE",
+    operationParameters: { mode: "Append", partitionBy: JSON.stringify([partitionColumn]) },
+    isBlindAppend: true,
+    engineInfo: "millrace",
+    millrace,
+  };
+}
+
+/** Ticks do not fit JSON's numbers. */
+function tickText(tick: Tick): string {
+  return tick.toString();
+}
+
+function metaData(schema: CollectionSchema, id: string, now: number): object {
+  const fields = [
+    ...storedFields(schema).map(deltaField),
+    { name: partitionColumn, type: "string", nullable: false, metadata: {} },
+  ];
+  return {
+    id,
+    format: { provider: "parquet", options: {} },
+    schemaString: JSON.stringify({ type: "struct", fields }),
+    partitionColumns: [partitionColumn],
+    configuration: {},
+    createdTime: now,
+  };
+}
+
+function addFile(file: TableFile, schema: CollectionSchema, now: number): object {
+  return {
+    path: file.path,
+    partitionValues: { [partitionColumn]: file.partition },
+    size: file.size,
+    modificationTime: now,
+    dataChange: true,
+    stats: JSON.stringify(fileStats(file, schema)),
+  };
+}
+
+const boundedTypes: ReadonlySet<DataType> = new Set([
+  DataType.BOOL,
+  DataType.INT8,
+  DataType.INT16,
+  DataType.INT32,
+  DataType.INT64,
+  DataType.FLOAT,
+  DataType.DOUBLE,
+]);
+
+function fileStats({ rows, stats }: TableFile, schema: CollectionSchema): object {
+  const minValues: Record<string, unknown> = {};
+  const maxValues: Record<string, unknown> = {};
+  const nullCount: Record<string, number> = {};
+  for (const { name, type } of storedFields(schema)) {
+    const column = stats.get(name);
+    if (!column) continue;
+    nullCount[name] = column.nulls;
+    if (column.min === undefined || !boundedTypes.has(type)) continue;
+    minValues[name] = column.min;
+    maxValues[name] = column.max;
+  }
+  return { numRecords: rows, minValues, maxValues, nullCount };
+}
