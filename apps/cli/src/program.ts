@@ -1,0 +1,76 @@
+/**
+ * The command line of `millrace`.
+ *
+ * @module
+ */
+
+import { Command, CommanderError, type Option } from "commander";
+import { collectionCommand } from "./commands/collection.ts";
+import { flushCommand } from "./commands/flush.ts";
+import { insertCommand } from "./commands/insert.ts";
+import { statusCommand } from "./commands/status.ts";
+import { tailCommand } from "./commands/tail.ts";
+import { describeError, exitCodeOf } from "./errors.ts";
+import { type Io, Interrupted } from "./io.ts";
+import { isOff } from "./options.ts";
+import { version } from "./version.ts";
+
+/** All commands. */
+export function createProgram(io: Io): Command {
+  const program = new Command("millrace")
+    .description("durable streaming ingestion: rows in, tailed, in a table")
+    .version(version)
+    .addCommand(collectionCommand(io))
+    .addCommand(insertCommand(io))
+    .addCommand(flushCommand(io))
+    .addCommand(tailCommand(io))
+    .addCommand(statusCommand(io));
+  for (const command of allCommands(program)) configure(command, io);
+  return program;
+}
+
+/** Runs a command line and answers the exit code. Errors become one line on standard error. */
+export async function runProgram(args: readonly string[], io: Io): Promise<number> {
+  try {
+    await createProgram(io).parseAsync(args, { from: "user" });
+    return 0;
+  } catch (error) {
+    const cause =
+      io.signal.aborted && !(error instanceof CommanderError) ? io.signal.reason : error;
+    const code = exitCodeOf(cause);
+    // Help and the version are printed already; an interruption is no news to who asked for it.
+    if (code !== 0 && !(cause instanceof Interrupted)) {
+      io.stderr.write(`millrace: ${describeError(cause)}\n`);
+    }
+    return code;
+  }
+}
+
+/** The command and all below it. */
+export function allCommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(allCommands)];
+}
+
+function configure(command: Command, io: Io): void {
+  command
+    .exitOverride()
+    .helpCommand(false)
+    .configureHelp({ showGlobalOptions: false })
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      // Errors are written once, by runProgram.
+      outputError: () => undefined,
+    })
+    .hook("preAction", (_program, action) => {
+      for (const option of action.options) switchOff(action, option);
+    });
+}
+
+/** `MILLRACE_JSON=0` turns a flag off, although the parser only looks whether the variable is there. */
+function switchOff(command: Command, option: Option): void {
+  if (!option.isBoolean() || option.envVar === undefined) return;
+  const name = option.attributeName();
+  if (command.getOptionValueSource(name) !== "env") return;
+  if (isOff(process.env[option.envVar] ?? "")) command.setOptionValue(name, false);
+}

@@ -1,0 +1,57 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { columnsToRows, type JsonRow } from "@millrace/types";
+import type { CollectionSchema } from "@millrace/types/gen";
+import { onTestFinished } from "vitest";
+import { type Input, type InputBatch, openInput } from "../src/readers/mod.ts";
+
+/** A folder that is removed after the test. */
+export async function tempFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "millrace-cli-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A file in a folder of its own, removed after the test. */
+export async function tempFile(name: string, content: string | Uint8Array): Promise<string> {
+  const path = join(await tempFolder(), name);
+  await writeFile(path, content);
+  return path;
+}
+
+/** Opens an input that is closed after the test. */
+export async function open(path: string): Promise<Input> {
+  const input = await openInput(path, { stdin: Readable.from([]) });
+  onTestFinished(() => input.close());
+  return input;
+}
+
+/** Bytes in chunks of a size, as a stream would deliver them. */
+export async function* chunksOf(text: string, size: number): AsyncGenerator<Uint8Array> {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+/** All that an iterable delivers. */
+export async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const items: T[] = [];
+  for await (const item of source) items.push(item);
+  return items;
+}
+
+/** All batches of a file. */
+export async function batchesOf(
+  path: string,
+  schema: CollectionSchema,
+  options: { batchRows?: number; batchBytes?: number } = {},
+): Promise<InputBatch[]> {
+  const { batchRows = 1000, batchBytes = 1024 * 1024 } = options;
+  return await collect((await open(path)).batches(schema, { batchRows, batchBytes }));
+}
+
+/** All rows of a file. */
+export async function rowsOf(path: string, schema: CollectionSchema): Promise<JsonRow[]> {
+  return (await batchesOf(path, schema)).flatMap((batch) => columnsToRows(batch.columns));
+}
