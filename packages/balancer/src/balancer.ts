@@ -15,13 +15,6 @@ import {
   silentLogger,
 } from "@millrace/types";
 import {
-  beginAssign,
-  beginRelease,
-  decodeRecord,
-  encodeRecord,
-  type FormerOwner,
-  finishAssign,
-  finishRelease,
   markUnavailable,
   mayHold,
   type Owner,
@@ -29,22 +22,14 @@ import {
   uninitialized,
 } from "./channel-state.ts";
 import type { BalancePolicy, Layout } from "./layout.ts";
-
-/** A node that is alive. */
-export interface BalancerNode extends Owner {
-  /** It is shutting down: its pchannels are to move away. */
-  draining: boolean;
-  /** Aborted when this run of the node is dead: its lease ended, or it was started again. */
-  gone: AbortSignal;
-}
-
-/** How nodes are told. Calls end when the signal is aborted. */
-export interface NodeCalls {
-  /** Opens the pchannel at the term; resolves when it can be written. */
-  assign(node: Owner, pchannel: string, term: number, signal: AbortSignal): Promise<void>;
-  /** Closes the pchannel if the node holds it at this term or a lower one. */
-  remove(node: Owner, pchannel: string, term: number, signal: AbortSignal): Promise<void>;
-}
+import {
+  type BalancerNode,
+  createMover,
+  isSameRun,
+  type NodeCalls,
+  type SavedRecord,
+} from "./mover.ts";
+import { createNodeHealth } from "./node-health.ts";
 
 /** Options of {@linkcode createBalancer}. */
 export interface BalancerOptions {
@@ -93,26 +78,17 @@ export interface Balancer {
   close(): Promise<void>;
 }
 
-interface Channel {
-  record: PchannelRecord;
-  /** Of the saved record; `null`: it is not saved yet. */
-  revision: string | null;
-  /** A save failed, so what is saved is not known. */
-  stale: boolean;
-  /** Terms up to here are known to be used, from what nodes answered. */
-  floor: number;
-  /** The node it is going to, while it is on its way. */
-  target: Owner | undefined;
+interface Channel extends SavedRecord {
+  /** An operation is under way. */
   busy: boolean;
+  /** The node that operation takes it to, or leaves it at. */
+  target: Owner | undefined;
   /** Failed attempts in a row. */
   failures: number;
   /** Not to be tried before this monotonic time. */
   notBefore: number;
   cancelRetry: () => void;
 }
-
-/** Node errors that say: it does not hold the pchannel at this term or a lower one. */
-const notHeld = ["IGNORED_OPERATION", "UNMATCHED_CHANNEL_TERM", "CHANNEL_NOT_EXIST"] as const;
 
 const nothing = (): void => undefined;
 
@@ -128,113 +104,31 @@ const nothing = (): void => undefined;
  * between any two steps is repaired by the next balancer on the same metadata.
  */
 export function createBalancer(options: BalancerOptions): Balancer {
-  const { meta, policy, calls, clock, random, logger = silentLogger } = options;
+  const { meta, policy, calls, nodes, clock, random, logger = silentLogger } = options;
   const { prefix = "coord/pchannels/", onChange = nothing } = options;
   const { operationTimeoutMs = 300_000, intervalMs = 60_000 } = options;
   const collections = options.collections ?? (() => new Map<string, readonly string[]>());
 
-  const channels = new Map<string, Channel>();
-  const running = new Set<Promise<void>>();
   const closing = new AbortController();
+  const { signal } = closing;
+  const health = createNodeHealth(clock, random);
+  const mover = createMover({
+    meta,
+    prefix,
+    calls,
+    health,
+    nodes,
+    onChange,
+    clock,
+    operationTimeoutMs,
+    signal,
+  });
+  const channels = new Map(options.pchannels.map((name) => [name, newChannel(name)]));
+  const running = new Set<Promise<void>>();
   let started = false;
   let cancelInterval = nothing;
 
-  const key = (name: string): string => `${prefix}${name}`;
-
-  /** The live node that is this very run of it. */
-  const alive = (owner: Owner): BalancerNode | undefined =>
-    options.nodes().find((n) => n.nodeId === owner.nodeId && n.incarnation === owner.incarnation);
-
-  const load = async (channel: Channel): Promise<void> => {
-    const { name } = channel.record;
-    const entry = await meta.get(key(name), { signal: closing.signal });
-    channel.record = entry ? decodeRecord(entry.key, entry.value) : uninitialized(name);
-    channel.revision = entry?.revision ?? null;
-    channel.stale = false;
-  };
-
-  const save = async (channel: Channel, next: PchannelRecord): Promise<void> => {
-    const { revision: expected } = channel;
-    channel.stale = true;
-    channel.revision = await meta.put(key(next.name), encodeRecord(next), {
-      expected,
-      signal: closing.signal,
-    });
-    channel.record = next;
-    channel.stale = false;
-    onChange();
-  };
-
-  const bounded = async (
-    node: BalancerNode,
-    what: string,
-    call: (signal: AbortSignal) => Promise<void>,
-  ): Promise<void> => {
-    const deadline = new AbortController();
-    const cancel = clock.schedule(operationTimeoutMs, () =>
-      deadline.abort(
-        new MillraceError("DEADLINE_EXCEEDED", `${what} took over ${operationTimeoutMs} ms`),
-      ),
-    );
-    try {
-      await call(AbortSignal.any([closing.signal, node.gone, deadline.signal]));
-    } finally {
-      cancel();
-    }
-  };
-
-  const remove = async (name: string, owner: FormerOwner): Promise<void> => {
-    const node = alive(owner);
-    if (node === undefined) return;
-    try {
-      await bounded(node, `Remove of ${name} on ${node.nodeId}`, (signal) =>
-        calls.remove(node, name, owner.term, signal),
-      );
-    } catch (error) {
-      if (node.gone.aborted || MillraceError.is(error, ...notHeld)) return;
-      throw error;
-    }
-  };
-
-  const assign = async (channel: Channel, node: BalancerNode): Promise<void> => {
-    const { name, term } = channel.record;
-    try {
-      await bounded(node, `Assign of ${name} to ${node.nodeId}`, (signal) =>
-        calls.assign(node, name, term, signal),
-      );
-    } catch (error) {
-      channel.floor = Math.max(channel.floor, higherTerm(error));
-      throw error;
-    }
-  };
-
-  /** Takes a pchannel to a node, or from its owner without a successor. */
-  const move = async (channel: Channel, target: BalancerNode | undefined): Promise<void> => {
-    if (channel.stale) await load(channel);
-    await save(
-      channel,
-      target
-        ? beginAssign(channel.record, ownerOf(target), channel.floor)
-        : beginRelease(channel.record),
-    );
-    const { name, former } = channel.record;
-    await Promise.all(former.map((owner) => remove(name, owner)));
-    if (target) await assign(channel, target);
-    await save(channel, target ? finishAssign(channel.record) : finishRelease(channel.record));
-    logger.info(target ? "pchannel assigned" : "pchannel released", {
-      pchannel: name,
-      term: channel.record.term,
-      node: target?.nodeId,
-    });
-  };
-
-  const fail = (channel: Channel, error: unknown, target: Owner | undefined): void => {
-    logger.warn("moving a pchannel failed, it will be tried again", {
-      pchannel: channel.record.name,
-      term: channel.record.term,
-      node: target?.nodeId,
-      error,
-    });
+  const retryLater = (channel: Channel): void => {
     const wait = backoffDelay(channel.failures, random);
     channel.failures += 1;
     channel.notBefore = clock.monotonic() + wait;
@@ -245,12 +139,15 @@ export function createBalancer(options: BalancerOptions): Balancer {
     channel.busy = true;
     channel.target = target;
     try {
-      await move(channel, target);
+      await mover.move(channel, target);
       channel.failures = 0;
     } catch (error) {
-      if (closing.signal.aborted) return;
+      if (signal.aborted) return;
+      const { name: pchannel, term } = channel.record;
+      const node = target?.nodeId;
+      logger.warn("a pchannel could not be moved", { pchannel, term, node, error });
       if (target?.gone.aborted) channel.failures = 0;
-      else fail(channel, error, target);
+      else retryLater(channel);
     } finally {
       channel.busy = false;
       channel.target = undefined;
@@ -262,26 +159,32 @@ export function createBalancer(options: BalancerOptions): Balancer {
     channel.cancelRetry();
     const operation = operate(channel, target);
     running.add(operation);
-    // Settled by operate itself, which does not reject.
     void operation.finally(() => running.delete(operation));
   };
 
-  const layoutOf = (takers: ReadonlyMap<string, BalancerNode>): Layout => {
+  /** Those that may be given pchannels; failing ones only if there are no others. */
+  const takers = (living: readonly BalancerNode[]): BalancerNode[] => {
+    const accepting = living.filter((node) => health.accepts(node.incarnation));
+    return accepting.length > 0 ? accepting : [...living];
+  };
+
+  const layoutOf = (living: readonly BalancerNode[]): Layout => {
     const loads = collections();
     const now = clock.monotonic();
-    const isTaker = (owner: Owner): boolean =>
-      takers.get(owner.nodeId)?.incarnation === owner.incarnation;
+    const accepting = takers(living).map((node) => node.nodeId);
     const pchannels = [...channels.values()].map((channel) => {
       const { name, state, owner } = channel.record;
       const at = channel.busy ? channel.target : state === "assigned" ? owner : undefined;
+      const node = at && living.find((other) => isSameRun(other, at))?.nodeId;
+      const settled = node !== undefined && !accepting.includes(node);
       return {
         name,
-        node: at && isTaker(at) ? at.nodeId : undefined,
-        pinned: channel.busy || channel.notBefore > now,
+        node,
+        pinned: channel.busy || channel.notBefore > now || settled,
         collections: loads.get(name) ?? [],
       };
     });
-    return { nodes: [...takers.keys()], pchannels };
+    return { nodes: accepting, pchannels };
   };
 
   /** Nobody can take over: what leaving or dead nodes have is taken from them. */
@@ -295,20 +198,15 @@ export function createBalancer(options: BalancerOptions): Balancer {
   };
 
   const plan = (): void => {
-    if (!started || closing.signal.aborted) return;
-    const takers = new Map(
-      options
-        .nodes()
-        .filter((node) => !node.draining)
-        .map((node) => [node.nodeId, node]),
-    );
-    if (takers.size === 0) {
+    if (!started || signal.aborted) return;
+    const living = nodes().filter((node) => !node.draining);
+    if (living.length === 0) {
       releaseAll();
       return;
     }
-    for (const { pchannel, to } of policy.plan(layoutOf(takers))) {
+    for (const { pchannel, to } of policy.plan(layoutOf(living))) {
       const channel = channels.get(pchannel);
-      const target = takers.get(to);
+      const target = living.find((node) => node.nodeId === to);
       if (channel && target && !channel.busy) begin(channel, target);
     }
   };
@@ -320,20 +218,7 @@ export function createBalancer(options: BalancerOptions): Balancer {
 
   return {
     async load() {
-      for (const name of options.pchannels) {
-        channels.set(name, {
-          record: uninitialized(name),
-          revision: null,
-          stale: true,
-          floor: 0,
-          target: undefined,
-          busy: false,
-          failures: 0,
-          notBefore: 0,
-          cancelRetry: nothing,
-        });
-      }
-      await Promise.all([...channels.values()].map(load));
+      await Promise.all([...channels.values()].map(mover.load));
     },
     start() {
       started = true;
@@ -350,13 +235,10 @@ export function createBalancer(options: BalancerOptions): Balancer {
     async markUnavailable(pchannel, term) {
       const channel = channels.get(pchannel);
       if (channel === undefined || channel.busy) return;
-      const next = markUnavailable(channel.record, term);
-      if (next === channel.record) return;
       channel.busy = true;
       channel.target = channel.record.owner;
       try {
-        if (channel.stale) await load(channel);
-        await save(channel, markUnavailable(channel.record, term));
+        await mover.save(channel, (record) => markUnavailable(record, term));
       } finally {
         channel.busy = false;
         channel.target = undefined;
@@ -364,11 +246,7 @@ export function createBalancer(options: BalancerOptions): Balancer {
       plan();
     },
     holds: (nodeId, incarnation) =>
-      [...channels.values()].some(
-        ({ record, target }) =>
-          mayHold(record, nodeId, incarnation) ||
-          (target?.nodeId === nodeId && target.incarnation === incarnation),
-      ),
+      [...channels.values()].some(({ record }) => mayHold(record, nodeId, incarnation)),
     async close() {
       closing.abort(new MillraceError("CANCELLED", "the balancer is closing"));
       cancelInterval();
@@ -378,13 +256,16 @@ export function createBalancer(options: BalancerOptions): Balancer {
   };
 }
 
-function ownerOf({ nodeId, incarnation, address }: Owner): Owner {
-  return { nodeId, incarnation, address };
-}
-
-/** The higher term that a node said it knows; 0 if it did not say so. */
-function higherTerm(error: unknown): number {
-  if (!MillraceError.is(error, "CHANNEL_FENCED", "IGNORED_OPERATION")) return 0;
-  const term = Number(error.expected);
-  return Number.isSafeInteger(term) ? term : 0;
+function newChannel(name: string): Channel {
+  return {
+    record: uninitialized(name),
+    revision: null,
+    stale: true,
+    floor: 0,
+    busy: false,
+    target: undefined,
+    failures: 0,
+    notBefore: 0,
+    cancelRetry: nothing,
+  };
 }

@@ -17,9 +17,9 @@ export interface LayoutPchannel {
 
 /** Who there is, and who has what. Plain data. */
 export interface Layout {
-  /** The nodes that may own pchannels: alive and not draining. */
+  /** The nodes that may be given pchannels: alive, not draining, not failing. */
   nodes: readonly string[];
-  /** In a fixed order; each `node` is one of `nodes` or `undefined`. */
+  /** In a fixed order. `node` is one of `nodes`; if it is pinned it may be another one. */
   pchannels: readonly LayoutPchannel[];
 }
 

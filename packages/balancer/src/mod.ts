@@ -8,6 +8,7 @@
 export * from "./balancer.ts";
 export * from "./channel-state.ts";
 export * from "./layout.ts";
+export type { BalancerNode, NodeCalls } from "./mover.ts";
 export * from "./policies/pchannel-fair.ts";
 export * from "./policies/vchannel-fair.ts";
 export * from "./vchannels.ts";

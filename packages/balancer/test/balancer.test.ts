@@ -132,6 +132,31 @@ test("a node that knows a higher term is believed", async () => {
   await balancer.close();
 });
 
+test("a node that fails what it is given is left alone for a while, and keeps what it serves", async () => {
+  const { clock, world, start } = await setUp();
+  world.join("a");
+  const balancer = await start();
+  await clock.advance(100);
+  const { assign } = world.calls;
+  let broken = true;
+  let refused = 0;
+  world.calls.assign = async (node, pchannel, term, signal) => {
+    if (node.nodeId === "b" && broken) {
+      refused += 1;
+      throw new MillraceError("UNAVAILABLE", "the disk is full");
+    }
+    await assign(node, pchannel, term, signal);
+  };
+  world.join("b");
+  await clock.advance(4000);
+  expect(world.held("a")).toEqual(pchannels);
+  expect(refused).toBe(3);
+  broken = false;
+  await clock.advance(120_000);
+  expect(world.held("b").length).toBe(3);
+  await balancer.close();
+});
+
 test("a report of a stale term changes nothing, one of the present term moves the pchannel", async () => {
   const { clock, world, start } = await setUp();
   world.join("a");
@@ -211,7 +236,7 @@ test("through joins, deaths, drains, failures and restarts: one owner, growing t
     meta.failNext(0);
     world.failNext(0);
     world.join("n-0");
-    await clock.advance(30_000);
+    await clock.advance(200_000);
     expect(world.violations).toEqual([]);
     for (const { name, state, owner, term, former } of balancer.records()) {
       expect([name, state, former]).toEqual([name, "assigned", []]);

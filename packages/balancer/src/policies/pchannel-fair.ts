@@ -33,7 +33,8 @@ export function pchannelFair(options: PchannelFairOptions = {}): BalancePolicy {
 function holdings(layout: Layout): Map<string, number> {
   const held = new Map([...layout.nodes].sort(compareText).map((node) => [node, 0]));
   for (const { node } of layout.pchannels) {
-    if (node !== undefined) held.set(node, (held.get(node) ?? 0) + 1);
+    // What is pinned to a node that takes nothing new does not count.
+    if (node !== undefined && held.has(node)) held.set(node, count(held, node) + 1);
   }
   return held;
 }
@@ -43,7 +44,7 @@ function placeUnowned(layout: Layout, held: Map<string, number>): Move[] {
   for (const { name, node, pinned } of layout.pchannels) {
     if (node !== undefined || pinned) continue;
     const to = least(held);
-    held.set(to, (held.get(to) ?? 0) + 1);
+    held.set(to, count(held, to) + 1);
     moves.push({ pchannel: name, to });
   }
   return moves;
