@@ -27,6 +27,11 @@ export function checkKey(key: string): void {
   });
 }
 
+/** `true` if {@linkcode checkKey} lets it pass. */
+export function isKey(key: string): boolean {
+  return keyProblem(key) === undefined;
+}
+
 function keyProblem(key: string): string | undefined {
   if (key.length === 0) return "it is empty";
   if (/\p{Surrogate}/u.test(key)) return "it has half a surrogate pair";
@@ -95,19 +100,23 @@ function isSurrogate(unit: number): boolean {
   return unit >= 0xd800 && unit <= 0xdfff;
 }
 
-/** The error of a condition that did not hold. */
+/**
+ * The error of a condition that did not hold. `current` is the object's etag if it is known;
+ * `maybeApplied` says that the bytes may have stood there for a while.
+ */
 export function preconditionFailed(
   store: string,
   key: string,
   options: PutOptions,
   current: string | undefined,
+  maybeApplied = false,
 ): MillraceError {
+  const found = current === undefined ? "" : ` but ${current}`;
   const message = options.ifAbsent
     ? `${store}: ${key} exists already`
-    : current === undefined
-      ? `${store}: ${key} does not exist, expected etag ${options.ifMatch}`
-      : `${store}: ${key} has etag ${current}, expected ${options.ifMatch}`;
+    : `${store}: ${key} does not have the etag ${options.ifMatch}${found}`;
   return new MillraceError("PRECONDITION_FAILED", message, {
+    maybeApplied,
     ...(current === undefined ? {} : { expected: current }),
   });
 }

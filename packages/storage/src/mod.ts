@@ -8,3 +8,6 @@ export { createMemoryMetaStore, type MemoryMetaStoreOptions } from "./meta/memor
 export * from "./meta-store.ts";
 export { createMemoryObjectStore } from "./object/memory.ts";
 export * from "./object-store.ts";
+export type { S3Credentials, S3ObjectStoreOptions } from "./object/s3/options.ts";
+export { openS3ObjectStore } from "./object/s3/probe.ts";
+export { createS3ObjectStore } from "./object/s3/store.ts";

@@ -1,0 +1,43 @@
+import { systemClock, systemRandom } from "@millrace/types/node";
+import { describeObjectStore } from "../src/conformance.ts";
+import { openS3ObjectStore, type S3ObjectStoreOptions } from "../src/mod.ts";
+
+const variable = (name: string): string => process.env[name] ?? "";
+
+let stores = 0;
+
+/** Options of a store with a prefix of its own. */
+function optionsOf(extra: Partial<S3ObjectStoreOptions> = {}): S3ObjectStoreOptions {
+  stores += 1;
+  return {
+    bucket: variable("MILLRACE_TEST_S3_BUCKET"),
+    endpoint: variable("MILLRACE_TEST_S3_ENDPOINT"),
+    prefix: `storage-${process.pid}-${stores}/über & <unter>`,
+    credentials: {
+      accessKeyId: variable("AWS_ACCESS_KEY_ID"),
+      secretAccessKey: variable("AWS_SECRET_ACCESS_KEY"),
+    },
+    clock: systemClock,
+    random: systemRandom,
+    ...extra,
+  };
+}
+
+describeObjectStore("s3 over two gateways, in pages of three", {
+  open: async () => {
+    const options = optionsOf({ pageSize: 3 });
+    const endpoint = variable("MILLRACE_TEST_S3_OTHER_ENDPOINT");
+    const [store, other] = await Promise.all([
+      openS3ObjectStore(options),
+      openS3ObjectStore({ ...options, endpoint }),
+    ]);
+    return {
+      store,
+      other,
+      async close() {
+        await store.close();
+        await other.close();
+      },
+    };
+  },
+});
