@@ -14,6 +14,7 @@ export interface SourceFile {
 export interface Manifest {
   name: string;
   dependencies?: Record<string, string>;
+  peerDependencies?: Record<string, string>;
   exports?: Record<string, { source?: string } | string>;
 }
 
@@ -93,7 +94,8 @@ export function checkBoundaries(
         continue;
       }
       const name = packageName(specifier);
-      if (name !== manifest.name && !(name in (manifest.dependencies ?? {}))) {
+      const declared = { ...manifest.dependencies, ...manifest.peerDependencies };
+      if (name !== manifest.name && !(name in declared)) {
         report(offset, `${name} is not a dependency of ${manifest.name}`);
       }
       const target = byName.get(name);
