@@ -1,15 +1,16 @@
 /** A schema with a field of every type, and rows for it in their normal form. */
 
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import type { JsonRow } from "../src/mod.ts";
 import {
   type CollectionSchema,
   CollectionSchemaSchema,
   DataType,
-  type FieldSchemaSchema,
+  type FieldSchema,
 } from "../src/gen.ts";
 
-export type FieldInit = MessageInitShape<typeof FieldSchemaSchema>;
+/** A field of a schema; what is left out has its default. */
+export type FieldInit = Partial<Omit<FieldSchema, "$typeName" | "$unknown">>;
 
 /** A schema of the fields given, behind an INT64 primary key `id`. */
 export function schemaWith(fields: FieldInit[], enableDynamicField = false): CollectionSchema {
@@ -54,9 +55,9 @@ export function everyTypeRow(n: number): JsonRow {
   return {
     id: n,
     bool: n % 2 === 0,
-    int8: -n,
+    int8: 10 - n,
     int16: n * 100,
-    int32: -100_000 * n,
+    int32: 7 - 100_000 * n,
     int64: "9223372036854775807",
     float: n + 0.5,
     double: n / 10,
