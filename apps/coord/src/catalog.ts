@@ -126,13 +126,17 @@ export async function openCatalog(meta: MetaStore, onChange: () => void): Promis
         const { id, vchannels } = collection ?? change?.collection ?? { id: 0n, vchannels: [] };
         for (const vchannel of vchannels) {
           const pchannel = pchannelOf(vchannel);
-          found.set(pchannel, [...(found.get(pchannel) ?? []), id.toString()]);
+          const on = found.get(pchannel);
+          if (on) on.push(id.toString());
+          else found.set(pchannel, [id.toString()]);
         }
       }
       return found;
     },
     async begin(change) {
       const entry = entryOf(change.collection.id);
+      // Nobody sees it yet, but its vchannels count from now on, so that the next one goes elsewhere.
+      if (change.kind === "create") entry.change = change;
       await entry.changeCell.write(toBinary(MessageSchema, messageOf(change)));
       entry.change = change;
       if (change.kind === "drop") names.delete(change.collection.name);

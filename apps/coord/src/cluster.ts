@@ -9,6 +9,7 @@ import type { TransportFor } from "@millrace/rpc";
 import type { MetaStore } from "@millrace/storage";
 import type { Clock, Logger, Random } from "@millrace/types";
 import { type Assignment, createAssignment } from "./assignment.ts";
+import { startAudit } from "./audit.ts";
 import { type Catalog, openCatalog } from "./catalog.ts";
 import { createChanges } from "./changes.ts";
 import { createDdl, type Ddl } from "./ddl.ts";
@@ -117,6 +118,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
 
   balancer.start();
   ddl.resume();
+  const audit = startAudit({ balancer, members, nodes, clock, logger });
 
   return {
     assignment,
@@ -129,7 +131,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     ticks,
     async close() {
       assignment.close();
-      await Promise.all([ddl.close(), balancer.close()]);
+      await Promise.all([audit.close(), ddl.close(), balancer.close()]);
       members.close();
     },
   };

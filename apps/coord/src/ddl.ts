@@ -19,12 +19,14 @@ import {
   MillraceError,
   type Random,
   sameSchema,
+  type Tick,
 } from "@millrace/types";
 import {
   type CatalogCreateCollectionRequest,
   type CatalogCreatePartitionRequest,
   type CatalogDropPartitionRequest,
   type Collection,
+  type CollectionSchema,
   CollectionSchema$,
   type Partition,
   PartitionSchema,
@@ -121,16 +123,17 @@ export function createDdl(options: DdlOptions): Ddl {
     });
   };
 
-  const newCollection = async (
+  const newCollection = (
     request: CatalogCreateCollectionRequest,
-    schema: Collection["schema"],
-  ): Promise<Collection> => {
-    const id = await ids.allocate(2);
+    schema: CollectionSchema,
+    id: bigint,
+    createdTick: Tick,
+  ): Collection => {
     const load = [...catalog.vchannels()].map(([pchannel, of]) => [pchannel, of.length] as const);
     return create(CollectionSchema$, {
       id,
       name: request.name,
-      ...(schema && { schema }),
+      schema,
       partitions: [{ id: id + 1n, name: defaultPartition }],
       vchannels: allocateVchannels({
         collectionId: id,
@@ -138,7 +141,7 @@ export function createDdl(options: DdlOptions): Ddl {
         pchannels,
         load: new Map(load),
       }),
-      createdTick: await ticks.allocate(1),
+      createdTick,
       tablePath: `tables/${request.name}-${id}`,
     });
   };
@@ -167,7 +170,9 @@ export function createDdl(options: DdlOptions): Ddl {
             `collection ${name} exists with another schema; drop it first or choose another name`,
           );
         }
-        const collection = await newCollection(request, schema);
+        const id = await ids.allocate(2);
+        const createdTick = await ticks.allocate(1);
+        const collection = newCollection(request, schema, id, createdTick);
         await make({ kind: "create", collection });
         return collection;
       });

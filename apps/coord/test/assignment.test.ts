@@ -167,6 +167,19 @@ test("a report is verified with the owner: a well one stays, one that lost the p
   await coord.close();
 });
 
+test("a pchannel that its owner lost is found although nobody reports it", async () => {
+  const cluster = createCluster();
+  const coord = await cluster.startCoord();
+  const a = cluster.startNode("a");
+  await cluster.assigned();
+  await cluster.advance(60_000);
+  expect([...a.held.values()]).toEqual([1, 1, 1, 1]);
+  a.held.delete("millrace-dml_2");
+  await cluster.advance(21_000);
+  expect(a.held.get("millrace-dml_2")).toBe(2);
+  await coord.close();
+});
+
 test("bad heartbeats and reports are refused by field", async () => {
   const cluster = createCluster();
   const coord = await cluster.startCoord();

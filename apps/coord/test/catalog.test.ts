@@ -1,5 +1,5 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import { MillraceError } from "@millrace/types";
+import { MillraceError, pchannelOf } from "@millrace/types";
 import {
   CreateCollectionHeaderSchema,
   DropCollectionHeaderSchema,
@@ -73,6 +73,17 @@ test("concurrent creates of one name give one collection", async () => {
   expect(new Set(answers.map((a) => a.collection?.id)).size).toBe(1);
   expect(cluster.logs.size).toBe(1);
   await createCollection("other");
+  await coord.close();
+});
+
+test("collections that are created at once are spread like those created one by one", async () => {
+  const { cluster, coord } = await setUp();
+  const calls = ["a", "b", "c", "d"].map((name) =>
+    coord.catalog.catalogCreateCollection({ name, schema: schemaOf(), shards: 1 }),
+  );
+  const answers = await cluster.settle(Promise.all(calls));
+  const pchannels = answers.map(({ collection }) => pchannelOf(collection?.vchannels[0] ?? ""));
+  expect(new Set(pchannels).size).toBe(4);
   await coord.close();
 });
 

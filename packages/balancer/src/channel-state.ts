@@ -52,9 +52,14 @@ export function beginAssign(record: PchannelRecord, owner: Owner, floor = 0): Pc
   return { ...record, term, state: "assigning", owner, former: formerOwners(record) };
 }
 
+/** Every former owner has let go. */
+export function formerRemoved(record: PchannelRecord): PchannelRecord {
+  return { ...record, former: [] };
+}
+
 /** The attempt succeeded. */
 export function finishAssign(record: PchannelRecord): PchannelRecord {
-  return { ...record, state: "assigned", former: [] };
+  return { ...record, state: "assigned" };
 }
 
 /** The owner at `term` does not serve it. Unchanged if it is not assigned at that very term. */
@@ -66,11 +71,6 @@ export function markUnavailable(record: PchannelRecord, term: number): PchannelR
 /** Begins to take it from its owner without a successor. */
 export function beginRelease(record: PchannelRecord): PchannelRecord {
   return { ...record, state: "unavailable", owner: undefined, former: formerOwners(record) };
-}
-
-/** Nobody holds it any more. */
-export function finishRelease(record: PchannelRecord): PchannelRecord {
-  return { ...record, former: [] };
 }
 
 /** `true` if this run of a node owns it or may still hold it. */

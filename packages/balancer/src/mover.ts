@@ -13,7 +13,7 @@ import {
   encodeRecord,
   type FormerOwner,
   finishAssign,
-  finishRelease,
+  formerRemoved,
   type Owner,
   type PchannelRecord,
   uninitialized,
@@ -158,8 +158,12 @@ export function createMover(options: MoverOptions): Mover {
       );
       const { name, former } = saved.record;
       await Promise.all(former.map((owner) => remove(name, owner)));
-      if (target) await assign(saved, target);
-      await save(saved, target ? finishAssign : finishRelease);
+      if (target) {
+        // Saved with the next state: until then the store says that more owners may hold it, no fewer.
+        saved.record = formerRemoved(saved.record);
+        await assign(saved, target);
+      }
+      await save(saved, target ? finishAssign : formerRemoved);
     },
   };
 }

@@ -99,7 +99,7 @@ test("a failed attempt is made again at a new term, after a growing delay", asyn
   expect(Math.max(...gaps)).toBeLessThanOrEqual(5000);
   expect(balancer.records()[0]).toMatchObject({ state: "assigning", term: attempts.length });
   // However often it fails, the record does not grow.
-  expect(balancer.records()[0]?.former.length).toBe(1);
+  expect(balancer.records()[0]?.former.length).toBeLessThanOrEqual(1);
   await balancer.close();
 });
 
@@ -186,6 +186,22 @@ test("a draining node is emptied in order, even if nobody can take over", async 
   world.join("b");
   await clock.advance(100);
   expect(world.held("b")).toEqual(pchannels);
+  await balancer.close();
+});
+
+test("a draining node may go although the node that follows it fails", async () => {
+  const { clock, world, start } = await setUp();
+  world.join("a");
+  const balancer = await start();
+  await clock.advance(100);
+  const incarnation = balancer.records()[0]?.owner?.incarnation ?? "";
+  world.calls.assign = async () => {
+    throw new MillraceError("UNAVAILABLE", "the disk is full");
+  };
+  world.join("b");
+  world.drain("a");
+  await clock.advance(1000);
+  expect(balancer.holds("a", incarnation)).toBe(false);
   await balancer.close();
 });
 
