@@ -86,6 +86,8 @@ function faultAt(path: string, fieldPath: string): Fault {
   };
 }
 
+const nothing: JsonObject = Object.freeze({});
+
 /** Refuses what the schema does not name, or gathers it, one object a row, if it is dynamic. */
 function unnamedValues(
   schema: CollectionSchema,
@@ -99,13 +101,14 @@ function unnamedValues(
     if (typeof row !== "object" || row === null || Array.isArray(row)) {
       throw fault(index, `must be an object of field names and values, got ${describe(row)}`);
     }
-    const unnamed: JsonObject = {};
+    let unnamed: JsonObject | undefined;
     for (const key of Object.keys(row)) {
       if (known.has(key) || row[key] === undefined) continue;
       checkUnnamed(schema, key, index, fault);
+      unnamed ??= {};
       setOwn(unnamed, key, row[key] as JsonValue);
     }
-    return unnamed;
+    return unnamed ?? nothing;
   });
 }
 

@@ -42,10 +42,41 @@ export function parseTimestamp(text: string): bigint | undefined {
  */
 export function formatTimestamp(micros: bigint): string {
   if (micros < firstMicros || micros >= endMicros) return micros.toString();
-  const fraction = Number(((micros % 1_000_000n) + 1_000_000n) % 1_000_000n);
-  const ms = Number((micros - BigInt(fraction)) / 1000n);
-  const seconds = new Date(ms).toISOString().slice(0, 19);
-  if (fraction === 0) return `${seconds}Z`;
+  const [seconds, fraction] = splitSeconds(micros);
+  const day = Math.floor(seconds / secondsPerDay);
+  const second = seconds - day * secondsPerDay;
+  const minute = Math.floor(second / 60);
+  const time = `${dateText(day)}T${pad2(Math.floor(minute / 60))}:${pad2(minute % 60)}:${pad2(second % 60)}`;
+  if (fraction === 0) return `${time}Z`;
   const digits = fraction.toString().padStart(6, "0");
-  return `${seconds}.${digits.endsWith("000") ? digits.slice(0, 3) : digits}Z`;
+  return `${time}.${digits.endsWith("000") ? digits.slice(0, 3) : digits}Z`;
+}
+
+const secondsPerDay = 86_400;
+
+function splitSeconds(micros: bigint): [seconds: number, fraction: number] {
+  const number = Number(micros);
+  if (Number.isSafeInteger(number)) {
+    const seconds = Math.floor(number / 1_000_000);
+    return [seconds, number - seconds * 1_000_000];
+  }
+  // Before 1684 and after 2255.
+  const fraction = Number(((micros % 1_000_000n) + 1_000_000n) % 1_000_000n);
+  return [Number((micros - BigInt(fraction)) / 1_000_000n), fraction];
+}
+
+// Timestamps of one column are often of one day.
+let lastDay = 0;
+let lastDate = "1970-01-01";
+
+function dateText(day: number): string {
+  if (day !== lastDay) {
+    lastDay = day;
+    lastDate = new Date(day * secondsPerDay * 1000).toISOString().slice(0, 10);
+  }
+  return lastDate;
+}
+
+function pad2(number: number): string {
+  return number < 10 ? `0${number}` : `${number}`;
 }
