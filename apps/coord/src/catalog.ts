@@ -9,6 +9,7 @@
  */
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { compareText } from "@millrace/balancer";
 import type { MetaEntry, MetaStore } from "@millrace/storage";
 import { MillraceError, pchannelOf } from "@millrace/types";
 import {
@@ -117,7 +118,7 @@ export async function openCatalog(meta: MetaStore, onChange: () => void): Promis
       [...entries.values()]
         .map(visible)
         .filter((collection) => collection !== undefined)
-        .sort((a, b) => (a.name < b.name ? -1 : 1)),
+        .sort((a, b) => compareText(a.name, b.name)),
     changes: () =>
       [...entries.values()].map((entry) => entry.change).filter((change) => change !== undefined),
     vchannels() {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { BalancerNode, Owner } from "@millrace/balancer";
+import { type BalancerNode, compareText, type Owner } from "@millrace/balancer";
 import { type Clock, type Logger, MillraceError } from "@millrace/types";
 import type { HeartbeatRequest } from "@millrace/types/gen";
 
@@ -43,7 +43,7 @@ interface Member extends BalancerNode {
 /** How many dead runs of one node are remembered, to refuse their late heartbeats. */
 const rememberedRuns = 8;
 /** A timer that fires so late, in milliseconds, means that this process stood still. */
-const stoodStillMs = 250;
+const stoodStillMs = 1000;
 
 /** Creates an empty membership. */
 export function createMembers(options: MembersOptions): Members {
@@ -88,10 +88,12 @@ export function createMembers(options: MembersOptions): Members {
 
   const sweep = (dueAt: number): void => {
     const now = clock.monotonic();
-    const late = now - dueAt;
-    if (late > stoodStillMs) {
-      // Heartbeats that came meanwhile wait to be read: nobody is to blame for our own pause.
-      for (const member of members.values()) member.expiresAt += late;
+    if (now - dueAt > stoodStillMs) {
+      // Nobody is to blame for our own pause: heartbeats that came meanwhile wait to be read, and
+      // the next ones come within a third of a lease.
+      for (const member of members.values()) {
+        member.expiresAt = Math.max(member.expiresAt, now + leaseMs / 2);
+      }
     }
     const expired = [...members.values()].filter((member) => member.expiresAt <= now);
     for (const member of expired) bury(member, "its lease ended");
@@ -113,7 +115,7 @@ export function createMembers(options: MembersOptions): Members {
   };
 
   return {
-    alive: () => [...members.keys()].sort().map((id) => members.get(id) as Member),
+    alive: () => [...members.values()].sort((a, b) => compareText(a.nodeId, b.nodeId)),
     heartbeat(request) {
       checkHeartbeat(request);
       const { nodeId, incarnation, address, draining } = request;

@@ -32,15 +32,14 @@ export function createNameQueue(limit: number): NameQueue {
         );
       }
       pending += 1;
-      const before = tails.get(name) ?? Promise.resolve();
-      const result = before.then(job);
-      // The caller gets the error; here it only matters that the job is over.
-      const tail = result.then(settled, settled);
-      tails.set(name, tail);
-      function settled(): void {
+      const result = (tails.get(name) ?? Promise.resolve()).then(job);
+      const over = (): void => {
         pending -= 1;
         if (tails.get(name) === tail) tails.delete(name);
-      }
+      };
+      // The caller gets the error; here it only matters that the job is over.
+      const tail = result.then(over, over);
+      tails.set(name, tail);
       return result;
     },
     async idle() {

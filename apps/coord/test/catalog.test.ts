@@ -198,11 +198,14 @@ test("a crash at any step: the next coordinator ends what was begun, each messag
   for (let writes = 0; ; writes++) {
     const { cluster, coord, createCollection, types } = await setUp();
     const { collection: old } = await createCollection("old");
+    const { collection: kept } = await createCollection("kept");
+    const partition = { collection: "kept", partition: "more" };
     const before = coord.meta.writes;
     coord.meta.severAfter(writes);
     const calls = Promise.allSettled([
       coord.catalog.catalogCreateCollection({ name: "new", schema: schemaOf(), shards: 2 }),
       coord.catalog.catalogDropCollection({ name: "old" }),
+      coord.catalog.catalogCreatePartition(partition),
     ]);
     await cluster.advance(200);
     const survived = coord.meta.writes - before < writes;
@@ -219,19 +222,27 @@ test("a crash at any step: the next coordinator ends what was begun, each messag
     await drop.catch((error: unknown) => {
       if (!MillraceError.is(error, "COLLECTION_NOT_FOUND")) throw error;
     });
+    const more = cluster.settle(next.catalog.catalogCreatePartition(partition));
+    await more.catch((error: unknown) => {
+      if (!MillraceError.is(error, "PARTITION_EXISTS")) throw error;
+    });
     const { collections } = await next.catalog.catalogListCollections({});
-    expect(collections.map((c) => c.name)).toEqual(["new"]);
+    expect(collections.map((c) => c.name)).toEqual(["kept", "new"]);
+    expect(collections[0]?.partitions.map((p) => p.name)).toEqual(["_default", "more"]);
+    for (const vchannel of kept?.vchannels ?? []) {
+      expect(types(vchannel)).toEqual([CREATE_COLLECTION, CREATE_PARTITION]);
+    }
     for (const vchannel of old?.vchannels ?? []) {
       expect(types(vchannel)).toEqual([CREATE_COLLECTION, DROP_COLLECTION]);
     }
-    const created = collections[0]?.vchannels ?? [];
+    const created = collections[1]?.vchannels ?? [];
     for (const vchannel of created) expect(types(vchannel)).toEqual([CREATE_COLLECTION]);
-    expect(cluster.logs.size).toBe(4);
+    expect(cluster.logs.size).toBe(6);
     await next.close();
     if (survived) break;
     crashes += 1;
   }
-  expect(crashes).toBeGreaterThanOrEqual(6);
+  expect(crashes).toBeGreaterThanOrEqual(9);
 });
 
 test("bad requests are refused by field, and nothing is written", async () => {
