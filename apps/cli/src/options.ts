@@ -34,6 +34,13 @@ export function jsonFlag(): Option {
   return flag("--json", "print JSON");
 }
 
+/** `--coord URL`, of the services that need the coordinator. */
+export function coordFlag(): Option {
+  return flag("--coord <url>", "where the coordinator serves")
+    .argParser(parseBaseUrl)
+    .makeOptionMandatory();
+}
+
 /** `--listen ADDRESS`, of every service. */
 export function listenFlag(standard: string): Option {
   return flag("--listen <address>", "where to serve, HOST:PORT; port 0 picks a free one")

@@ -4,10 +4,13 @@
  * @module
  */
 
-import { Command, CommanderError, type Option } from "commander";
+import { MillraceError } from "@millrace/types";
+import { Command, type Option } from "commander";
 import { collectionCommand } from "./commands/collection.ts";
+import { coordCommand } from "./commands/coord.ts";
 import { flushCommand } from "./commands/flush.ts";
 import { insertCommand } from "./commands/insert.ts";
+import { proxyCommand } from "./commands/proxy.ts";
 import { statusCommand } from "./commands/status.ts";
 import { tailCommand } from "./commands/tail.ts";
 import { describeError, exitCodeOf } from "./errors.ts";
@@ -20,6 +23,8 @@ export function createProgram(io: Io): Command {
   const program = new Command("millrace")
     .description("durable streaming ingestion: rows in, tailed, in a table")
     .version(version)
+    .addCommand(coordCommand(io))
+    .addCommand(proxyCommand(io))
     .addCommand(collectionCommand(io))
     .addCommand(insertCommand(io))
     .addCommand(flushCommand(io))
@@ -35,8 +40,7 @@ export async function runProgram(args: readonly string[], io: Io): Promise<numbe
     await createProgram(io).parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {
-    const cause =
-      io.signal.aborted && !(error instanceof CommanderError) ? io.signal.reason : error;
+    const cause = isInterruption(error, io.signal) ? io.signal.reason : error;
     const code = exitCodeOf(cause);
     // Help and the version are printed already; an interruption is no news to who asked for it.
     if (code !== 0 && !(cause instanceof Interrupted)) {
@@ -44,6 +48,13 @@ export async function runProgram(args: readonly string[], io: Io): Promise<numbe
     }
     return code;
   }
+}
+
+/** Whether an error only says that the run was interrupted. */
+function isInterruption(error: unknown, signal: AbortSignal): boolean {
+  if (!signal.aborted) return false;
+  if (error === signal.reason || MillraceError.is(error, "CANCELLED")) return true;
+  return error instanceof Error && error.name === "AbortError";
 }
 
 /** The command and all below it. */

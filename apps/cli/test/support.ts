@@ -1,10 +1,13 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Readable } from "node:stream";
+import { Readable, Writable } from "node:stream";
 import { columnsToRows, type JsonRow } from "@millrace/types";
 import type { CollectionSchema } from "@millrace/types/gen";
+import { systemClock, systemRandom } from "@millrace/types/node";
 import { onTestFinished } from "vitest";
+import type { TextOutput } from "../src/io.ts";
+import { runProgram } from "../src/program.ts";
 import { type Input, type InputBatch, openInput } from "../src/readers/mod.ts";
 
 /** A folder that is removed after the test. */
@@ -54,4 +57,42 @@ export async function batchesOf(
 /** All rows of a file. */
 export async function rowsOf(path: string, schema: CollectionSchema): Promise<JsonRow[]> {
   return (await batchesOf(path, schema)).flatMap((batch) => columnsToRows(batch.columns));
+}
+
+/** What a command printed, and how it ended. */
+export interface Ran {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Options of {@linkcode millrace}. */
+export interface RunOptions {
+  stdin?: string;
+  signal?: AbortSignal;
+  /** Called with all of standard output so far. */
+  onStdout?: (text: string) => void;
+  onStderr?: (text: string) => void;
+}
+
+/** Runs a command in this process. */
+export async function millrace(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  const printed = { stdout: "", stderr: "" };
+  const sink = (name: "stdout" | "stderr", listener?: (text: string) => void): TextOutput =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        printed[name] += String(chunk);
+        listener?.(printed[name]);
+        done();
+      },
+    });
+  const code = await runProgram(args, {
+    stdin: Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]),
+    stdout: sink("stdout", options.onStdout),
+    stderr: sink("stderr", options.onStderr),
+    clock: systemClock,
+    random: systemRandom,
+    signal: options.signal ?? new AbortController().signal,
+  });
+  return { code, ...printed };
 }

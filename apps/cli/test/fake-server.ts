@@ -1,0 +1,178 @@
+import { create } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { type Listener, listen } from "@millrace/rpc/node";
+import {
+  checkSchema,
+  columnsToRows,
+  int64Column,
+  type JsonRow,
+  MillraceError,
+} from "@millrace/types";
+import {
+  AdminService,
+  type Collection,
+  CollectionSchema$ as CollectionMessage,
+  type CollectionSchema,
+  ColumnBatchSchema,
+  MessageType,
+  ProxyService,
+  TailFrom,
+  TailMessageSchema,
+  TailPositionSchema,
+  type TailResponse,
+  TailResponseSchema,
+} from "@millrace/types/gen";
+import { onTestFinished } from "vitest";
+
+/** A batch as the fake server took it. */
+export interface TakenBatch {
+  key: string;
+  partition: string;
+  rows: JsonRow[];
+}
+
+/** A server that keeps rows in memory, for the commands of clients. */
+export interface FakeServer {
+  url: string;
+  collections: Map<string, Collection>;
+  /** By idempotency key. */
+  batches: Map<string, TakenBatch>;
+  /** Called before each insert; may throw. */
+  onInsert: (key: string) => void | Promise<void>;
+  /** Called for each poll of a flush; answers the problem, or `undefined` if it is flushed. */
+  onFlushState: () => string | undefined;
+  /** The stream of a tail breaks after so many messages. */
+  breakTailAfter: number;
+  close(): Promise<void>;
+  /** Serves again at the same port. */
+  reopen(): Promise<void>;
+}
+
+const vchannel = "millrace-dml_0_1v0";
+
+/** Starts a server that is closed after the test. */
+export async function startFakeServer(): Promise<FakeServer> {
+  let listener: Listener | undefined;
+  const fake: FakeServer = {
+    url: "",
+    collections: new Map(),
+    batches: new Map(),
+    onInsert: () => undefined,
+    onFlushState: () => undefined,
+    breakTailAfter: Number.POSITIVE_INFINITY,
+    close: async () => listener?.close(0),
+    async reopen() {
+      const port = Number(new URL(fake.url).port);
+      listener = await serve(port);
+    },
+  };
+  const serve = (port: number): Promise<Listener> =>
+    listen({
+      host: "127.0.0.1",
+      port,
+      routes(router) {
+        router.service(ProxyService, proxyOf(fake));
+        router.service(AdminService, {
+          getClusterStatus: () => ({
+            collections: fake.collections.size,
+            nodes: [{ nodeId: "n1", address: "local:n1", alive: true, pchannels: 1 }],
+            pchannels: [{ name: "millrace-dml_0", term: 3n, state: "assigned", nodeId: "n1" }],
+          }),
+        });
+      },
+    });
+  listener = await serve(0);
+  fake.url = listener.url;
+  onTestFinished(() => fake.close());
+  return fake;
+}
+
+/** Adds a collection as `millrace collection create` would. */
+export function addCollection(
+  fake: FakeServer,
+  name: string,
+  schema: CollectionSchema,
+  shards = 1,
+): Collection {
+  const id = BigInt(fake.collections.size + 1);
+  const collection = create(CollectionMessage, {
+    id,
+    name,
+    schema: checkSchema(schema),
+    partitions: [{ id: 1n, name: "_default" }],
+    vchannels: Array.from({ length: shards }, (_, shard) => `millrace-dml_${shard}_${id}v${shard}`),
+    createdTick: 1_750_000_000_000n << 18n,
+    tablePath: `tables/${name}-${id}`,
+  });
+  fake.collections.set(name, collection);
+  return collection;
+}
+
+function find(fake: FakeServer, name: string): Collection {
+  const collection = fake.collections.get(name);
+  if (collection) return collection;
+  throw new MillraceError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`);
+}
+
+function proxyOf(fake: FakeServer): Partial<ServiceImpl<typeof ProxyService>> {
+  return {
+    createCollection({ name, schema, shards }) {
+      if (!schema) throw new MillraceError("INVALID_ARGUMENT", "schema is missing");
+      return { collection: addCollection(fake, name, schema, shards) };
+    },
+    dropCollection({ name }) {
+      find(fake, name);
+      fake.collections.delete(name);
+      return {};
+    },
+    describeCollection: ({ name }) => ({ collection: find(fake, name) }),
+    listCollections: () => ({ collections: [...fake.collections.values()] }),
+    async insert({ collection, partition, columns, idempotencyKey: key }) {
+      find(fake, collection);
+      await fake.onInsert(key);
+      const duplicate = fake.batches.has(key);
+      const rows = columns ? columnsToRows(columns) : [];
+      if (!duplicate) fake.batches.set(key, { key, partition, rows });
+      return { rows: rows.length, duplicate };
+    },
+    flush({ collection }) {
+      find(fake, collection);
+      return { positions: [{ vchannel, tick: 5n << 18n }] };
+    },
+    getFlushState() {
+      const problem = fake.onFlushState();
+      return { flushed: problem === undefined, problem: problem ?? "", checkpoints: [] };
+    },
+    tail: (request) => tail(fake, request.from, request.positions[0]?.id?.sequence),
+  };
+}
+
+async function* tail(
+  fake: FakeServer,
+  from: TailFrom,
+  after: bigint | undefined,
+): AsyncGenerator<TailResponse> {
+  let sent = 0;
+  yield create(TailResponseSchema, { event: { case: "heartbeat", value: {} } });
+  const start = after === undefined ? (from === TailFrom.EARLIEST ? 0n : 1n << 40n) : after + 1n;
+  for (let sequence = start; sequence < 6n; sequence++) {
+    if (sent++ >= fake.breakTailAfter) {
+      throw new MillraceError("ON_SHUTDOWN", "the server is shutting down");
+    }
+    yield tailMessage(sequence);
+  }
+  throw new MillraceError("COLLECTION_NOT_FOUND", "the collection was dropped");
+}
+
+function tailMessage(sequence: bigint): TailResponse {
+  const values = BigInt64Array.from([sequence * 2n, sequence * 2n + 1n]);
+  const columns = create(ColumnBatchSchema, { rows: 2, columns: [int64Column("n", values)] });
+  const position = create(TailPositionSchema, {
+    vchannel,
+    id: { sequence, index: 0 },
+    tick: sequence,
+  });
+  const type = sequence === 5n ? MessageType.DELETE : MessageType.INSERT;
+  const value = create(TailMessageSchema, { type, position, columns });
+  return create(TailResponseSchema, { event: { case: "message", value } });
+}

@@ -1,0 +1,93 @@
+import { expect, test } from "vitest";
+import { parseBaseUrl, parseDuration, parseInteger, parseListenAddress } from "../src/options.ts";
+import { allCommands, createProgram } from "../src/program.ts";
+import { parseLogSpec } from "../src/wiring/log-backend.ts";
+import { awsCredentials, parseStoreSpec } from "../src/wiring/object-store.ts";
+import { systemClock, systemRandom } from "@millrace/types/node";
+
+const program = createProgram({
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  clock: systemClock,
+  random: systemRandom,
+  signal: new AbortController().signal,
+});
+
+test("every flag has an environment variable and a line of help", () => {
+  const commands = allCommands(program);
+  const names = commands.map((command) => command.name());
+  for (const name of [
+    "standalone",
+    "coord",
+    "node",
+    "proxy",
+    "insert",
+    "flush",
+    "tail",
+    "status",
+  ]) {
+    expect(names).toContain(name);
+  }
+  for (const command of commands) {
+    expect(command.description(), command.name()).not.toBe("");
+    const help = command.helpInformation();
+    for (const option of command.options) {
+      if (option.long === "--version") continue;
+      const variable = `MILLRACE_${option.long?.slice(2).replaceAll("-", "_").toUpperCase()}`;
+      expect(option.envVar).toBe(variable);
+      expect(help).toContain(`env: ${variable}`);
+      expect(option.description, option.flags).not.toBe("");
+    }
+  }
+});
+
+test.each([
+  ["127.0.0.1:8530", "127.0.0.1", 8530],
+  ["localhost:0", "localhost", 0],
+  [":80", "127.0.0.1", 80],
+  ["8530", "127.0.0.1", 8530],
+  ["[::1]:8530", "::1", 8530],
+])("%s is where to listen", (text, host, port) => {
+  expect(parseListenAddress(text)).toEqual({ host, port });
+});
+
+test.each(["", "nonsense", "host", "host:", "host:99999", "::1:80", "http://host:1"])(
+  "%j is not where to listen",
+  (text) => {
+    expect(() => parseListenAddress(text)).toThrow("HOST:PORT");
+  },
+);
+
+test("URLs, numbers and durations", () => {
+  expect(parseBaseUrl("http://a:1/")).toBe("http://a:1");
+  expect(() => parseBaseUrl("a:1")).toThrow("URL");
+  expect(parseInteger(1, 9)("9")).toBe(9);
+  expect(() => parseInteger(1, 9)("10")).toThrow("from 1 to 9");
+  expect(() => parseInteger(1, 9)("1.5")).toThrow();
+  expect(["500ms", "1.5s", "2m", "1h"].map(parseDuration)).toEqual([500, 1500, 120_000, 3_600_000]);
+  expect(() => parseDuration("5")).toThrow("duration");
+});
+
+test("where tables and logs are", () => {
+  expect(parseStoreSpec("file:/data/x")).toEqual({ type: "file", dir: "/data/x" });
+  expect(parseStoreSpec("file:///data/x")).toEqual({ type: "file", dir: "/data/x" });
+  expect(parseStoreSpec("s3://bucket/a/b/")).toEqual({
+    type: "s3",
+    bucket: "bucket",
+    prefix: "a/b",
+  });
+  expect(parseStoreSpec("s3://bucket")).toEqual({ type: "s3", bucket: "bucket", prefix: "" });
+  expect(() => parseStoreSpec("gs://x")).toThrow("s3://bucket/prefix");
+  expect(parseLogSpec("memory")).toEqual({ type: "memory" });
+  expect(parseLogSpec("file")).toEqual({ type: "file", dir: undefined });
+  expect(() => parseLogSpec("kafka")).toThrow("memory");
+});
+
+test("keys of S3 come from the usual variables", () => {
+  expect(awsCredentials({ AWS_ACCESS_KEY_ID: "a", AWS_SECRET_ACCESS_KEY: "b" })).toEqual({
+    accessKeyId: "a",
+    secretAccessKey: "b",
+  });
+  expect(() => awsCredentials({ AWS_ACCESS_KEY_ID: "a" })).toThrow("AWS_SECRET_ACCESS_KEY");
+});
