@@ -165,13 +165,17 @@ export function createSequencer(options: SequencerOptions): Sequencer {
   }
 
   function takeFromQueue(): Waiting[] {
+    // Of much that waits only half, so that the other half is encoded while the first is written.
+    const limit =
+      maxInFlight > 1 && inFlight.length === 0 && queueBytes >= 2 * overlapBytes
+        ? Math.min(maxBatchBytes, queueBytes / 2)
+        : maxBatchBytes;
     let bytes = 0;
     let messages = 0;
     let end = 0;
     for (const append of queue) {
       const fits =
-        bytes + append.bytes <= maxBatchBytes &&
-        messages + append.messages.length <= maxBatchMessages;
+        bytes + append.bytes <= limit && messages + append.messages.length <= maxBatchMessages;
       if (end > 0 && !fits) break;
       bytes += append.bytes;
       messages += append.messages.length;

@@ -12,7 +12,7 @@ import { readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import type { Crc32 } from "../../crc32.ts";
-import { createOnce, hasCode, makeFolder, readText, syncFile, syncFolder } from "./files.node.ts";
+import { createOnce, makeFolder, readText, syncFile, syncFolder } from "./files.node.ts";
 import { findEnd, listSegments, type Segment } from "./segment.node.ts";
 
 /** What a chain of terms holds. */
@@ -97,9 +97,8 @@ async function walk(
     try {
       return await walkFrom(folder, first, crc32, step);
     } catch (error) {
-      // A term was truncated away underfoot: begin again at the new first one.
-      const again = hasCode(error, "ENOENT") && (await readFirst(folder)).term > first.term;
-      if (!again) throw error;
+      // Truncated underfoot: begin again where the log begins now.
+      if ((await readFirst(folder)).sequence === first.sequence) throw error;
     }
   }
 }
@@ -147,6 +146,12 @@ async function readStretch(
     end = await findEnd(last, crc32);
     // Its writer may have died between writing and making it durable.
     await syncFile(last.path);
+  }
+  const begin = segments[0]?.first ?? start;
+  if (begin > start || (end > start && !last)) {
+    throw new MillraceError("DATA_LOSS", `the file with batch ${start} is missing in ${path}`, {
+      expected: `batch ${start}`,
+    });
   }
   if (known === undefined && ended) end = await settleEnd(folder, term, end);
   const kept = segments.filter(({ first }) => first < end);

@@ -1,0 +1,258 @@
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { MillraceError } from "@millrace/types";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { segmentIo } from "../src/backends/file/files.node.ts";
+import { createFileBackend, type FileBackendOptions } from "../src/backends/file.node.ts";
+import { type LogBackend, openWal, type RecordBatch, type Wal } from "../src/mod.ts";
+import { countingTicks, readTexts, text, textsOf } from "./helpers.ts";
+
+const pchannel = "p";
+const signal = new AbortController().signal;
+let root: string;
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "millrace-crash-"));
+});
+afterEach(() => rm(root, { recursive: true, force: true }));
+
+function createBackend(name: string, options: Partial<FileBackendOptions> = {}): LogBackend {
+  return createFileBackend({ dir: join(root, name), ...options });
+}
+
+function open(backend: LogBackend, term: number): Promise<Wal> {
+  return openWal({ backend, pchannel, term, ticks: countingTicks(), vchannels: "any" });
+}
+
+async function batchesOf(wal: Wal): Promise<RecordBatch[]> {
+  const batches: RecordBatch[] = [];
+  const { first, next } = wal.bounds();
+  if (first === next) return batches;
+  for await (const batch of wal.scan({ from: "earliest", signal })) {
+    batches.push(batch);
+    if (batch.sequence === next - 1) break;
+  }
+  return batches;
+}
+
+async function textsIn(wal: Wal): Promise<string[]> {
+  return (await batchesOf(wal)).flatMap(textsOf);
+}
+
+function folderOf(name: string, term: number): string {
+  return join(root, name, pchannel, `term-${String(term).padStart(16, "0")}`);
+}
+
+async function lastSegment(name: string, term: number): Promise<string> {
+  const folder = folderOf(name, term);
+  const segments = (await readdir(folder)).filter((file) => file.endsWith(".log")).sort();
+  return join(folder, segments.at(-1) ?? "");
+}
+
+/** Writes three batches as term 1 and copies the folder as a crash would leave it. */
+async function crashAfterThree(): Promise<{ segment: string; ends: number[]; bytes: Uint8Array }> {
+  const wal = await open(createBackend("live"), 1);
+  for (const payload of ["a", "b", "c"]) await wal.append([text(payload)]);
+  await cp(join(root, "live"), join(root, "crashed"), { recursive: true });
+  const lengths = (await batchesOf(wal)).map((batch) => batch.bytes.length);
+  const ends = lengths.map((_, i) => lengths.slice(0, i + 1).reduce((sum, n) => sum + n, 0));
+  await wal.close();
+  const segment = await lastSegment("crashed", 1);
+  // A copy: slices of a Buffer share its memory.
+  return { segment, ends, bytes: new Uint8Array(await readFile(segment)).slice(0, 4096) };
+}
+
+async function reopenWith(segment: string, bytes: Uint8Array, term: number): Promise<Wal> {
+  const backend = createBackend("crashed");
+  await writeFile(segment, bytes);
+  await rm(join(folderOf("crashed", 1), "fence"), { force: true });
+  await rm(join(folderOf("crashed", 1), "end"), { force: true });
+  await rm(folderOf("crashed", term), { recursive: true, force: true });
+  return open(backend, term);
+}
+
+test("a log that is cut off anywhere has its whole batches, and goes on behind them", async () => {
+  const { segment, ends, bytes } = await crashAfterThree();
+  const last = ends.at(-1) ?? 0;
+  for (let length = 0; length <= last; length++) {
+    // Of the file as it was preallocated, or of the file without its end.
+    const cut = length % 2 === 0 ? bytes.slice(0, length) : bytes.slice().fill(0, length);
+    // The last bytes of a batch are zeros: without them it is whole all the same.
+    const whole = ends.filter((end) => bytes.slice(0, end).every((byte, i) => byte === cut[i]));
+    const expected = ["a", "b", "c"].slice(0, whole.length);
+    const wal = await reopenWith(segment, cut, 2);
+    expect(await textsIn(wal), `cut at ${length}`).toEqual(expected);
+    await wal.append([text("new")]);
+    expect(await textsIn(wal), `cut at ${length}`).toEqual([...expected, "new"]);
+    await wal.close();
+  }
+});
+
+test("a write that was cut off in its middle, with its end written, is not taken for a batch", async () => {
+  const { segment, ends, bytes } = await crashAfterThree();
+  const [, start = 0, end = 0] = ends;
+  for (const hole of [start, start + 8, start + 64, end - 16]) {
+    const torn = bytes.slice().fill(0, hole, hole + 8);
+    // The whole of it must have been something else than zeros for this to be damage.
+    if (torn.every((byte, i) => byte === bytes[i])) torn[hole] = 1;
+    const wal = await reopenWith(segment, torn, 2);
+    expect(await textsIn(wal)).toEqual(["a", "b"]);
+    await wal.close();
+  }
+});
+
+test("damage with whole batches behind it is reported with its place, never skipped", async () => {
+  const { segment, ends, bytes } = await crashAfterThree();
+  const [start = 0, end = 0] = ends;
+  for (let at = start; at < end; at++) {
+    const flipped = bytes.slice();
+    flipped[at] = (flipped[at] ?? 0) ^ 0x10;
+    const failure = await reopenWith(segment, flipped, 2).catch((error) => error);
+    expect(MillraceError.is(failure, "DATA_LOSS"), `byte ${at}`).toBe(true);
+    expect(failure.message).toContain(`batch 1 is damaged at byte ${start}`);
+  }
+  const zeroed = bytes.slice().fill(0, start, end);
+  await expect(reopenWith(segment, zeroed, 2)).rejects.toThrow("batch 2 stands behind it");
+});
+
+test("what a closed log holds is known: its last batch cannot be lost unnoticed", async () => {
+  const wal = await open(createBackend("live"), 1);
+  for (const payload of ["a", "b"]) await wal.append([text(payload)]);
+  const [first] = await batchesOf(wal);
+  await wal.close();
+  const segment = await lastSegment("live", 1);
+  const bytes = await readFile(segment);
+  const start = first?.bytes.length ?? 0;
+  bytes[start + 70] = (bytes[start + 70] ?? 0) ^ 1;
+  await writeFile(segment, bytes);
+  await expect(open(createBackend("live"), 2)).rejects.toMatchObject({
+    code: "DATA_LOSS",
+    message: expect.stringContaining(`batch 1 is damaged at byte ${start} of ${segment}`),
+  });
+});
+
+test("a segment that is gone is reported", async () => {
+  const backend = createBackend("live", { segmentBytes: 4096 });
+  const wal = await open(backend, 1);
+  for (let i = 0; i < 12; i++) await wal.append([text("x".repeat(1000))]);
+  await wal.close();
+  const segments = (await readdir(folderOf("live", 1))).filter((name) => name.endsWith(".log"));
+  expect(segments.length).toBeGreaterThan(3);
+  for (const gone of [segments[1], segments[0], segments.at(-1)]) {
+    await cp(join(root, "live"), join(root, "copy"), { recursive: true });
+    await rm(join(folderOf("copy", 1), gone ?? ""));
+    await expect(open(createBackend("copy"), 2)).rejects.toMatchObject({ code: "DATA_LOSS" });
+    await rm(join(root, "copy"), { recursive: true });
+  }
+});
+
+test("a crash between any two steps of a takeover loses nothing", async () => {
+  const backend = createBackend("live");
+  const old = await open(backend, 1);
+  await old.append([text("a")]);
+  // The next owner died after its folder, after its fence, and after the end was written down.
+  await mkdir(folderOf("live", 2));
+  const third = await open(backend, 3);
+  await third.append([text("b")]);
+  await writeFile(join(folderOf("live", 3), "fence"), "4");
+  await mkdir(folderOf("live", 4));
+  await expect(third.append([text("lost")])).rejects.toMatchObject({
+    code: "CHANNEL_FENCED",
+    expected: "4",
+  });
+  const fifth = await open(backend, 5);
+  const texts = await textsIn(fifth);
+  expect(texts.slice(0, 2)).toEqual(["a", "b"]);
+  await fifth.append([text("c")]);
+  expect(await textsIn(await open(backend, 6))).toEqual([...texts, "c"]);
+  await expect(open(backend, 2)).rejects.toMatchObject({ code: "CHANNEL_FENCED" });
+});
+
+test("terms that were truncated leave nothing behind", async () => {
+  const backend = createBackend("live", { segmentBytes: 4096 });
+  for (let term = 1; term <= 5; term++) {
+    const wal = await open(backend, term);
+    for (let i = 0; i < 5; i++) await wal.append([text("x".repeat(1500))]);
+    await wal.truncate(wal.bounds().next);
+    await wal.close();
+  }
+  const left = await readdir(join(root, "live", pchannel));
+  expect(
+    left.filter((name) => name.startsWith("term-")).map((name) => Number(name.slice(5))),
+  ).toEqual([0, 5]);
+  expect(left.filter((name) => name.startsWith("first-")).length).toBe(1);
+  expect((await open(backend, 6)).bounds().next).toBe(25);
+});
+
+test("an owner whose term was truncated away cannot acknowledge", async () => {
+  const backend = createBackend("live");
+  const old = await open(backend, 1);
+  await old.append([text("a")]);
+  const current = await open(backend, 2);
+  await current.append([text("b")]);
+  await current.truncate(2);
+  await expect(old.append([text("lost")])).rejects.toMatchObject({ code: "CHANNEL_FENCED" });
+  expect(await textsIn(current)).toEqual(["b"]);
+});
+
+const faults: [string, FileBackendOptions["io"], string][] = [
+  [
+    "a write that fails although it reached the disk",
+    {
+      ...segmentIo,
+      async write(file, parts, position) {
+        await segmentIo.write(file, parts, position);
+        if (position > 0) throw Object.assign(new Error("i/o error"), { code: "EIO" });
+        return parts.reduce((sum, part) => sum + part.length, 0);
+      },
+    },
+    "INNER",
+  ],
+  [
+    "a short write",
+    {
+      ...segmentIo,
+      async write(file, parts, position) {
+        const [bytes = new Uint8Array(0)] = parts;
+        if (position === 0) return segmentIo.write(file, parts, position);
+        return segmentIo.write(file, [bytes.subarray(0, 100)], position);
+      },
+    },
+    "INNER",
+  ],
+  [
+    "a full disk",
+    {
+      ...segmentIo,
+      async write(file, parts, position) {
+        if (position === 0) return segmentIo.write(file, parts, position);
+        throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+      },
+    },
+    "RESOURCE_EXHAUSTED",
+  ],
+];
+
+for (const [name, io, code] of faults) {
+  test(`${name} ends the writer, reading goes on, and the next owner agrees`, async () => {
+    const wal = await open(createBackend("live", io ? { io } : {}), 1);
+    await wal.append([text("a")]);
+    await expect(wal.append([text("b")])).rejects.toMatchObject({ code, maybeApplied: true });
+    await expect(wal.append([text("c")])).rejects.toMatchObject({ code });
+    expect(await readTexts(wal.scan({ from: "earliest", signal }), 1)).toEqual(["a"]);
+    const next = await open(createBackend("live"), 2);
+    expect(await textsIn(next)).toEqual(["a"]);
+    await next.append([text("d")]);
+    expect(await textsIn(next)).toEqual(["a", "d"]);
+  });
+}
+
+test("names that would leave the folder are refused", async () => {
+  const backend = createBackend("live");
+  for (const name of ["", ".", "..", "../x", "a/b", "a\0b", "x".repeat(201)]) {
+    await expect(backend.open(name, 1)).rejects.toMatchObject({ field: "pchannel" });
+    await expect(backend.openReadOnly(name)).rejects.toMatchObject({ field: "pchannel" });
+  }
+  await expect(backend.open(pchannel, 0)).rejects.toMatchObject({ field: "term" });
+});
