@@ -29,7 +29,7 @@ export interface ExpectOptions {
 export interface Lease {
   /** Aborted as soon as the lease is lost, ended or closed. */
   readonly signal: AbortSignal;
-  /** Gives it up, so that the next one need not wait for its end. */
+  /** Gives it up, so that the next one need not wait for its end. Nothing if it has ended. */
   release(): Promise<void>;
 }
 
@@ -42,8 +42,10 @@ export interface LeaseOptions {
 }
 
 /**
- * Small values (to 1 MiB) under keys. Keys as in ObjectStore. Durable when a call resolves; reads see
- * every write that was answered before.
+ * Small values (to 1 MiB) under keys. Keys as in ObjectStore, but of at most 800 bytes, 240 between
+ * slashes, and one may be the folder of another. Durable when a call resolves; reads see every write
+ * that was answered before. A write whose answer was lost is read back and answered for; what fails
+ * with `maybeApplied` all the same may have been written.
  */
 export interface MetaStore {
   /** For logs and errors, without secrets. */
@@ -57,10 +59,14 @@ export interface MetaStore {
   delete(key: string, options?: ExpectOptions): Promise<void>;
   /**
    * What changes under a prefix from now on; the latest state of a key is never missed, states in
-   * between may be. Ends when the signal is aborted.
+   * between may be. Who needs all of the state calls `watch` first and `list` then; what stood before
+   * may be told as well. Ends when the signal is aborted.
    */
   watch(prefix: string, options: { signal: AbortSignal }): AsyncIterable<MetaEvent>;
-  /** Takes the lease on a key, or answers `undefined` while another holds it. */
+  /**
+   * Takes the lease on a key, or answers `undefined` while another holds it. A holder that died is
+   * noticed by asking again: its time counts from when this store first saw its last renewal.
+   */
   lease(key: string, options: LeaseOptions): Promise<Lease | undefined>;
   close(): Promise<void>;
 }

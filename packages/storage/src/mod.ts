@@ -6,6 +6,7 @@
 
 export { createMemoryMetaStore, type MemoryMetaStoreOptions } from "./meta/memory.ts";
 export * from "./meta-store.ts";
+export { createObjectMetaStore, type ObjectMetaStoreOptions } from "./meta/object.ts";
 export { createMemoryObjectStore } from "./object/memory.ts";
 export * from "./object-store.ts";
 export type { S3Credentials, S3ObjectStoreOptions } from "./object/s3/options.ts";

@@ -1,6 +1,6 @@
 import { systemClock, systemRandom } from "@millrace/types/node";
-import { describeObjectStore } from "../src/conformance.ts";
-import { openS3ObjectStore, type S3ObjectStoreOptions } from "../src/mod.ts";
+import { describeMetaStore, describeObjectStore } from "../src/conformance.ts";
+import { createObjectMetaStore, openS3ObjectStore, type S3ObjectStoreOptions } from "../src/mod.ts";
 
 const variable = (name: string): string => process.env[name] ?? "";
 
@@ -37,6 +37,30 @@ describeObjectStore("s3 over two gateways, in pages of three", {
       async close() {
         await store.close();
         await other.close();
+      },
+    };
+  },
+});
+
+describeMetaStore("objects in s3 over two gateways", {
+  open: async () => {
+    const options = optionsOf();
+    const endpoint = variable("MILLRACE_TEST_S3_OTHER_ENDPOINT");
+    const [objects, others] = await Promise.all([
+      openS3ObjectStore(options),
+      openS3ObjectStore({ ...options, endpoint }),
+    ]);
+    const meta = { prefix: "meta", clock: systemClock, random: systemRandom, pollMs: 20 };
+    const store = createObjectMetaStore(objects, meta);
+    const other = createObjectMetaStore(others, meta);
+    return {
+      store,
+      other,
+      async close() {
+        await store.close();
+        await other.close();
+        await objects.close();
+        await others.close();
       },
     };
   },

@@ -5,7 +5,7 @@
  */
 
 import { MillraceError } from "@millrace/types";
-import { checkKey, compareKeys } from "../keys.ts";
+import { compareKeys } from "../keys.ts";
 import type {
   ExpectOptions,
   Lease,
@@ -14,7 +14,7 @@ import type {
   MetaEvent,
   MetaStore,
 } from "../meta-store.ts";
-import { checkTtl, checkValue, closedError, expectationFailed } from "./check.ts";
+import { checkMetaKey, checkTtl, checkValue, closedError, expectationFailed } from "./check.ts";
 import { createEventQueue, type EventQueue } from "./events.ts";
 
 /** Where a local store keeps what must outlive the process. */
@@ -60,7 +60,7 @@ class LocalMetaStore implements MetaStore {
   }
 
   async get(key: string, options: { signal?: AbortSignal } = {}): Promise<MetaEntry | undefined> {
-    checkKey(key);
+    checkMetaKey(key);
     this.#checkOpen(options.signal);
     const entry = this.#entries.get(key);
     return entry === undefined ? undefined : copyOf(entry);
@@ -75,7 +75,7 @@ class LocalMetaStore implements MetaStore {
   }
 
   async put(key: string, value: Uint8Array, options: ExpectOptions = {}): Promise<string> {
-    checkKey(key);
+    checkMetaKey(key);
     checkValue(value);
     this.#checkOpen(options.signal);
     const copy = value.slice();
@@ -87,7 +87,7 @@ class LocalMetaStore implements MetaStore {
   }
 
   async delete(key: string, options: ExpectOptions = {}): Promise<void> {
-    checkKey(key);
+    checkMetaKey(key);
     this.#checkOpen(options.signal);
     await this.#inTurn(async () => {
       this.#checkExpected(key, options);
@@ -111,7 +111,7 @@ class LocalMetaStore implements MetaStore {
   }
 
   async lease(key: string, options: LeaseOptions): Promise<Lease | undefined> {
-    checkKey(key);
+    checkMetaKey(key);
     checkValue(options.value);
     checkTtl(options.ttlMs);
     this.#checkOpen(undefined);
