@@ -89,7 +89,7 @@ test.each<[type: FieldInit, value: unknown, path: string, message: string]>([
     { type: DataType.INT64 },
     "9223372036854775808",
     "",
-    "must be from -9223372036854775808 to 9223372036854775807, got 9223372036854775808",
+    'must be from -9223372036854775808 to 9223372036854775807, got "9223372036854775808"',
   ],
   [{ type: DataType.INT64 }, "00501", "", 'must be an integer, got "00501"'],
   [{ type: DataType.INT64 }, "0x10", "", 'must be an integer, got "0x10"'],
@@ -112,6 +112,9 @@ test.each<[type: FieldInit, value: unknown, path: string, message: string]>([
   [{ type: DataType.JSON }, { a: [0, Number.NaN] }, ".a[1]", "must be a JSON value, got NaN"],
   [{ type: DataType.JSON }, { "a b": 5n }, '["a b"]', "got a bigint; send it as a string"],
   [{ type: DataType.JSON }, [undefined], "[0]", "must be a JSON value, got undefined"],
+  [{ type: DataType.JSON }, { m: new Map([[1, 2]]) }, ".m", "must be a JSON value; send numbers"],
+  [{ type: DataType.JSON }, [new Uint8Array(2)], "[0]", "must be a JSON value; send numbers"],
+  [{ type: DataType.INT64 }, 10n ** 400n, "", "to 9223372036854775807, got a huge bigint"],
   [
     { type: DataType.JSON },
     new Date(0),

@@ -180,7 +180,10 @@ function putInt64(
         : undefined;
   if (big === undefined) throw fault(row, `must be ${kind}, got ${describe(value)}`);
   if (BigInt.asIntN(64, big) !== big) {
-    throw fault(row, `must be from -9223372036854775808 to 9223372036854775807, got ${big}`);
+    throw fault(
+      row,
+      `must be from -9223372036854775808 to 9223372036854775807, got ${describe(value)}`,
+    );
   }
   target.whole[row] = big;
 }

@@ -29,7 +29,7 @@ export function describe(value: unknown): string {
     case "undefined":
       return String(value);
     case "bigint":
-      return `${value}n`;
+      return value < 10n ** 40n && value > -(10n ** 40n) ? `${value}n` : "a huge bigint";
     case "object":
       if (value === null) return "null";
       return Array.isArray(value) || ArrayBuffer.isView(value) ? "an array" : "an object";

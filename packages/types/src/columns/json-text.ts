@@ -19,39 +19,57 @@ export interface JsonProblem {
 
 /**
  * Looks for what JSON text cannot carry without a change: NaN, infinities, bigints, undefined in
- * arrays, functions, dates and other objects that are not plain, and nesting deeper than 128.
+ * arrays, functions, dates, maps and the like, and nesting deeper than 128.
  */
-export function findJsonProblem(value: unknown, path = "", depth = 0): JsonProblem | undefined {
+export function findJsonProblem(value: unknown, depth = 0): JsonProblem | undefined {
   switch (typeof value) {
     case "string":
     case "boolean":
       return undefined;
     case "number":
       if (Number.isFinite(value)) return undefined;
-      return { path, problem: `must be a JSON value, got ${value}` };
+      return { path: "", problem: `must be a JSON value, got ${value}` };
     case "bigint":
-      return { path, problem: "must be a JSON value, got a bigint; send it as a string" };
+      return { path: "", problem: "must be a JSON value, got a bigint; send it as a string" };
     case "object":
-      break;
+      if (value === null) return undefined;
+      if (depth === maxJsonDepth) {
+        return { path: "", problem: `is nested deeper than ${maxJsonDepth}` };
+      }
+      return Array.isArray(value)
+        ? findItemProblem(value, depth)
+        : findMemberProblem(value as Record<string, unknown>, depth);
     default:
-      return { path, problem: `must be a JSON value, got ${typeof value}` };
+      return { path: "", problem: `must be a JSON value, got ${typeof value}` };
   }
-  if (value === null) return undefined;
-  if (depth === maxJsonDepth) return { path, problem: `is nested deeper than ${maxJsonDepth}` };
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) {
-      const found = findJsonProblem(value[i], `${path}[${i}]`, depth + 1);
-      if (found) return found;
-    }
-    return undefined;
+}
+
+// Paths are put together on the way back, so that only what is refused pays for them.
+
+function findItemProblem(items: readonly unknown[], depth: number): JsonProblem | undefined {
+  for (let i = 0; i < items.length; i++) {
+    const found = findJsonProblem(items[i], depth + 1);
+    if (found) return { path: `[${i}]${found.path}`, problem: found.problem };
   }
-  if (ArrayBuffer.isView(value) || typeof (value as { toJSON?: unknown }).toJSON === "function") {
-    return { path, problem: "must be a JSON value; send numbers, text, arrays or plain objects" };
+  return undefined;
+}
+
+function findMemberProblem(
+  members: Record<string | symbol, unknown>,
+  depth: number,
+): JsonProblem | undefined {
+  // Dates and their like have a JSON form that is another value; bytes, maps and sets have none.
+  if (typeof members.toJSON === "function" || Symbol.iterator in members) {
+    return {
+      path: "",
+      problem: "must be a JSON value; send numbers, text, arrays or plain objects",
+    };
   }
-  for (const [key, item] of Object.entries(value)) {
-    if (item === undefined) continue;
-    const found = findJsonProblem(item, `${path}${memberPath(key)}`, depth + 1);
-    if (found) return found;
+  for (const key of Object.keys(members)) {
+    const member = members[key];
+    if (member === undefined) continue;
+    const found = findJsonProblem(member, depth + 1);
+    if (found) return { path: `${memberPath(key)}${found.path}`, problem: found.problem };
   }
   return undefined;
 }
