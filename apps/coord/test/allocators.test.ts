@@ -61,6 +61,30 @@ test("ticks and ids are ordered and never repeat, over restarts, lost writes and
   );
 });
 
+test("two allocators on one store, as of a coordinator that does not know it was replaced, never give the same", async () => {
+  const calls = fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 600_000 })), {
+    maxLength: 30,
+  });
+  await fc.assert(
+    fc.asyncProperty(calls, async (steps) => {
+      const meta = createMemoryMetaStore();
+      const both = [
+        await openIdAllocator({ meta, logger }),
+        await openIdAllocator({ meta, logger }),
+      ] as const;
+      const blocks: [bigint, bigint][] = [];
+      for (const [second, count] of steps) {
+        const first = await both[second ? 1 : 0].allocate(count).catch(() => undefined);
+        if (first !== undefined) blocks.push([first, first + BigInt(count)]);
+      }
+      blocks.sort(([a], [b]) => (a < b ? -1 : 1));
+      blocks.slice(1).forEach(([first], i) => {
+        expect(first).toBeGreaterThanOrEqual(blocks[i]?.[1] ?? 0n);
+      });
+    }),
+  );
+});
+
 test("ticks follow the clock, stand still while it is behind, and wait for the store seldom", async () => {
   const clock = createVirtualClock();
   const meta = createMemoryMetaStore({ clock });

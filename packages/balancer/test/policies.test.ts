@@ -25,7 +25,13 @@ const layouts: fc.Arbitrary<Layout> = fc
     nodes,
     pchannels: cells.map(({ node, pinned, collections }, i) => ({
       name: `p-${i}`,
-      node: node === undefined ? undefined : nodes[node % nodes.length],
+      // What is pinned may be at a node that is given nothing new.
+      node:
+        node === undefined
+          ? undefined
+          : pinned && node % 5 === 0
+            ? "z"
+            : nodes[node % nodes.length],
       pinned,
       collections,
     })),
@@ -80,7 +86,11 @@ test("pchannelFair: when nothing is pinned, counts differ by at most one, and th
     fc.property(layouts, (pinned) => {
       const layout = {
         ...pinned,
-        pchannels: pinned.pchannels.map((p) => ({ ...p, pinned: false })),
+        pchannels: pinned.pchannels.map((p) => ({
+          ...p,
+          node: p.node === "z" ? undefined : p.node,
+          pinned: false,
+        })),
       };
       fc.pre(layout.nodes.length > 0);
       const after = applyMoves(layout, pchannelFair().plan(layout));
