@@ -28,6 +28,7 @@ import { failure } from "../errors.ts";
 import { buildSchema } from "../infer.ts";
 import { statFile } from "./byte-source.ts";
 import type { BatchOptions, Input, InputBatch } from "./input.ts";
+import { fitValues } from "./json.ts";
 import { isDirect, type ParquetColumn, parquetColumns } from "./parquet-types.ts";
 import { buildColumn } from "./parquet-values.ts";
 import { atPlace } from "./row-input.ts";
@@ -194,7 +195,7 @@ function rowReader(parquet: ParquetFile, schema: CollectionSchema): StretchReade
         rows.push(Object.fromEntries(entries));
       }
       try {
-        return rowsToColumns(schema, rows, { path: "rows" });
+        return rowsToColumns(schema, fitValues(schema, rows), { path: "rows" });
       } catch (error) {
         throw atPlace(error, (index) => `${path}, row ${stretch.firstRow + start + index + 1}`);
       }
@@ -279,13 +280,16 @@ function stretchesOf(metadata: FileMetaData): Stretch[] {
 }
 
 /**
- * Marks plain INT64 columns as timestamps in microseconds, so that the reader hands their values to a
- * parser once per dictionary entry, rather than making a bigint per row.
+ * Marks INT64 columns as timestamps in microseconds, so that the reader hands their values to a parser
+ * once per dictionary entry, rather than making a bigint per row.
  */
 function annotateIntegers(metadata: FileMetaData): void {
   for (const element of metadata.schema) {
-    if (element.type !== "INT64" || element.logical_type || element.converted_type) continue;
-    if (element.repetition_type === "REPEATED") continue;
+    const { type, logical_type: logical, converted_type: converted } = element;
+    if (type !== "INT64" || element.repetition_type === "REPEATED") continue;
+    const plain = logical === undefined && (converted ?? "INT_64") === "INT_64";
+    const signed = logical?.type === "INTEGER" && logical.isSigned && logical.bitWidth === 64;
+    if (!plain && !signed) continue;
     element.logical_type = { type: "TIMESTAMP", isAdjustedToUTC: true, unit: "MICROS" };
   }
 }
