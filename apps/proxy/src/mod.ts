@@ -5,4 +5,4 @@
  */
 
 export type { ProxyLimits } from "./limits.ts";
-export { createProxy, type Proxy, type ProxyOptions, proxyServices } from "./proxy.ts";
+export { createProxy, type MillraceProxy, type ProxyOptions, proxyServices } from "./proxy.ts";

@@ -43,7 +43,7 @@ export interface ProxyOptions {
 }
 
 /** A proxy. */
-export interface Proxy {
+export interface MillraceProxy {
   /** ProxyService, and AdminService as far as it is served. */
   routes: Routes;
   /** Resolves when the coordinator has said who owns what; rejects if the proxy is closed before. */
@@ -56,7 +56,7 @@ export interface Proxy {
 export const proxyServices: readonly DescService[] = [ProxyService, AdminService];
 
 /** A proxy between clients and a cluster. It keeps no state that is not also elsewhere. */
-export function createProxy(options: ProxyOptions): Proxy {
+export function createProxy(options: ProxyOptions): MillraceProxy {
   const closing = new AbortController();
   let assignments: Assignments | undefined;
   let context: ProxyContext | undefined;

@@ -53,6 +53,8 @@ interface Progress {
   /** Every message up to here has been received. */
   tick: bigint;
   ready: boolean;
+  /** Set while it must be shown that nothing was lost to truncation: what is thrown otherwise. */
+  doubt: MillraceError | undefined;
 }
 
 /**
@@ -69,6 +71,7 @@ export async function readVchannel(options: ReaderOptions): Promise<void> {
     nextSequence: after?.sequence,
     tick: 0n,
     ready: false,
+    doubt: undefined,
   };
   for (let attempt = 0; ; attempt++) {
     const owner = await owners.find(pchannel, signal);
@@ -81,6 +84,10 @@ export async function readVchannel(options: ReaderOptions): Promise<void> {
     } catch (reason) {
       if (signal.aborted) throw signal.reason;
       const error = MillraceError.from(reason);
+      if (error.code === "OUT_OF_RANGE" && progress.ready && !progress.doubt) {
+        progress.doubt = error;
+        continue;
+      }
       if (!isMoved(error)) throw error;
       logger.debug("a tail goes on elsewhere", { vchannel, error, attempt });
       await owners.recover({ pchannel, owner, error, attempt }, signal);
@@ -106,7 +113,7 @@ async function readFrom(
   const request: MessageInitShape<typeof ConsumeRequestSchema> = {
     pchannel: { name: pchannel, term: owner.term },
     from: startOf(options.start, progress),
-    vchannel,
+    vchannel: progress.doubt ? "" : vchannel,
   };
   try {
     watch();
@@ -132,13 +139,15 @@ async function readFrom(
 }
 
 /**
- * Where to ask for. A reader that began at `latest` and has no batch yet asks for everything and
+ * Where to ask for. A quiet vchannel's place may be truncated with the rest of its log although
+ * nothing of its own was missed: then everything is read, and `deliverBatch` decides. A reader that began at `latest` and has no batch yet asks for everything and
  * drops what lies before the tick it is at: nothing written while the pchannel moved is missed.
  */
 function startOf(
   start: ReaderStart,
-  { nextSequence, ready }: Progress,
+  { nextSequence, ready, doubt }: Progress,
 ): NonNullable<MessageInitShape<typeof ConsumeRequestSchema>["from"]> {
+  if (doubt) return { case: "earliest", value: true };
   if (nextSequence !== undefined) return { case: "sequence", value: BigInt(nextSequence) };
   if (start === "latest" && !ready) return { case: "latest", value: true };
   return { case: "earliest", value: true };
@@ -165,6 +174,11 @@ async function deliverBatch(
   options: ReaderOptions,
   progress: Progress,
 ): Promise<boolean> {
+  if (progress.doubt) {
+    // The first batch that the log holds: is there a gap between it and what was received?
+    if (batch.firstTick > progress.tick) throw progress.doubt;
+    progress.doubt = undefined;
+  }
   // Until a batch has been received whole, the tick says what has been; afterwards, its position.
   if (progress.nextSequence === undefined && batch.lastTick <= progress.tick) return false;
   for (const message of batch.messages()) {

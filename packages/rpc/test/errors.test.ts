@@ -82,6 +82,29 @@ test("a local transport behaves as the network does", async () => {
   await expect(iterator.next()).rejects.toMatchObject({ code: "CANCELLED" });
 });
 
+test("a local stream that is aborted ends its handler, which waits for a message to be taken", async () => {
+  let ended = (): void => undefined;
+  const end = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const transport = createLocalTransport((router) => {
+    router.service(AssignmentService, {
+      async *discover() {
+        try {
+          for (;;) yield {};
+        } finally {
+          ended();
+        }
+      },
+    });
+  });
+  const controller = new AbortController();
+  const { signal } = controller;
+  for await (const _ of createClient(AssignmentService, transport).discover({}, { signal })) break;
+  controller.abort();
+  await end;
+});
+
 test("the fetch face answers without a server", async () => {
   const app = createApp({ routes: fixture().routes });
   const response = await app.request("/millrace.v1.AllocatorService/AllocateTimestamps", {
