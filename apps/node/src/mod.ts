@@ -1,0 +1,8 @@
+/**
+ * The streaming node of Millrace.
+ *
+ * @module
+ */
+
+export { createNode, type NodeOptions, type StreamingNode } from "./node.ts";
+export { defaultRetention, type RetentionLimits } from "./retention.ts";
