@@ -50,6 +50,8 @@ export interface OpenPchannel {
   close(): Promise<void>;
 }
 
+/** The rows of one insert, 64 MiB at most, may all be of one vchannel; their headers come on top. */
+const maxAppendBytes = 65 * 1024 * 1024;
 /** How long an opening waits for the snapshot, in milliseconds. */
 const claimMs = 5000;
 /** How long a closing waits for the snapshot, in milliseconds. */
@@ -155,7 +157,17 @@ async function openLog(
   problem: MillraceError | undefined,
   signal: AbortSignal,
 ): Promise<Wal> {
-  const options = { backend, pchannel, term, ticks, clock, logger, tailBytes, signal };
+  const options = {
+    backend,
+    pchannel,
+    term,
+    ticks,
+    clock,
+    logger,
+    tailBytes,
+    maxAppendBytes,
+    signal,
+  };
   try {
     return await openWal({ ...options, snapshot: snapshot?.wal });
   } catch (error) {
