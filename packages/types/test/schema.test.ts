@@ -291,6 +291,19 @@ test.each<[name: string, field: FieldInit, path: string, message: string]>([
   expect(refused.message).toContain(message);
 });
 
+test.each([
+  ["Gate", "gate"],
+  ["gate", "Gate"],
+])("%s and %s are one name, as engines that read tables see it", (first, second) => {
+  const schema = schemaWith([
+    { name: first, type: DataType.BOOL },
+    { name: second, type: DataType.BOOL },
+  ]);
+  const refused = failure(() => checkSchema(schema));
+  expect(refused.field).toBe("schema.fields[2].name");
+  expect(refused.message).toContain(`"${second}" differs only in case from schema.fields[1]`);
+});
+
 test("duplicate ids are refused", () => {
   const schema = schemaWith([
     { name: "a", type: DataType.BOOL, id: 105n },
