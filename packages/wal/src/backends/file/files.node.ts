@@ -9,10 +9,8 @@ import { constants, fdatasync, writev } from "node:fs";
 import { type FileHandle, link, mkdir, open, readFile, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-/** What a segment is written with. Handed in, so that tests can make it fail. */
+/** What segments are written with. Handed in, so that tests can make it fail. */
 export interface SegmentIo {
-  /** Creates the file for writing; it must not exist. Answers its descriptor. */
-  create(path: string): Promise<FileHandle>;
   /** Writes all the bytes at a position and makes them durable; answers how many were written. */
   write(file: FileHandle, bytes: readonly Uint8Array[], position: number): Promise<number>;
 }
@@ -20,11 +18,8 @@ export interface SegmentIo {
 // With O_DSYNC one trip to the thread pool does both; elsewhere it promises less than fdatasync.
 const dsync = process.platform === "linux" ? constants.O_DSYNC : 0;
 
-/** The real thing. */
+/** The operating system's files. */
 export const segmentIo: SegmentIo = {
-  create(path) {
-    return open(path, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR | dsync);
-  },
   write(file, bytes, position) {
     return new Promise((resolve, reject) => {
       writev(file.fd, bytes, position, (error, written) => {
@@ -35,6 +30,11 @@ export const segmentIo: SegmentIo = {
     });
   },
 };
+
+/** Creates a segment for writing; it must not exist. */
+export function createSegmentFile(path: string): Promise<FileHandle> {
+  return open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | dsync);
+}
 
 /** Makes the entries of a folder durable. */
 export async function syncFolder(path: string): Promise<void> {

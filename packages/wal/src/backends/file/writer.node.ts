@@ -9,7 +9,7 @@ import type { FileHandle } from "node:fs/promises";
 import { MillraceError } from "@millrace/types";
 import type { RecordBatch } from "../../record-batch.ts";
 import { fenced, fencePath, readFence, settleEnd, termFolder } from "./chain.node.ts";
-import { hasCode, type SegmentIo, syncFolder } from "./files.node.ts";
+import { createSegmentFile, hasCode, type SegmentIo, syncFolder } from "./files.node.ts";
 import { createSegment, markBatch, type Segment } from "./segment.node.ts";
 
 /** Options of {@linkcode createWriter}. */
@@ -120,9 +120,8 @@ export function createWriter(options: WriterOptions): Writer {
 
   async function beginSegment(): Promise<void> {
     const following = createSegment(ownFolder, term, next);
-    const created = await io.create(following.path);
     await file?.close();
-    file = created;
+    file = await createSegmentFile(following.path);
     await syncFolder(ownFolder);
     if (segment) segment.end = next;
     segment = following;
