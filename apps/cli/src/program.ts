@@ -10,7 +10,9 @@ import { collectionCommand } from "./commands/collection.ts";
 import { coordCommand } from "./commands/coord.ts";
 import { flushCommand } from "./commands/flush.ts";
 import { insertCommand } from "./commands/insert.ts";
+import { nodeCommand } from "./commands/node.ts";
 import { proxyCommand } from "./commands/proxy.ts";
+import { standaloneCommand } from "./commands/standalone.ts";
 import { statusCommand } from "./commands/status.ts";
 import { tailCommand } from "./commands/tail.ts";
 import { describeError, exitCodeOf } from "./errors.ts";
@@ -23,7 +25,9 @@ export function createProgram(io: Io): Command {
   const program = new Command("millrace")
     .description("durable streaming ingestion: rows in, tailed, in a table")
     .version(version)
+    .addCommand(standaloneCommand(io))
     .addCommand(coordCommand(io))
+    .addCommand(nodeCommand(io))
     .addCommand(proxyCommand(io))
     .addCommand(collectionCommand(io))
     .addCommand(insertCommand(io))

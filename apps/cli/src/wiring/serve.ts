@@ -45,6 +45,8 @@ export interface ServeOptions {
   logger: Logger;
   /** Called when the port is open, with the URL it has; the service is ready when it resolves. */
   start: (url: string) => Promise<void>;
+  /** Called when it is to end and still serves. */
+  drain?: () => Promise<void>;
   /** Aborted, with an error, when the service cannot go on. */
   failed?: AbortSignal;
 }
@@ -85,6 +87,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     }
   } finally {
     serving = false;
+    await options.drain?.().finally(() => listener.close());
     await listener.close();
   }
   if (failed.aborted) throw failed.reason;

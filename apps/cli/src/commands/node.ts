@@ -1,0 +1,80 @@
+/**
+ * `millrace node`.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { createNode } from "@millrace/node";
+import { createTransportPool } from "@millrace/rpc/node";
+import { lockFolder } from "@millrace/storage/file";
+import { HandlerService, ManagerService } from "@millrace/types/gen";
+import { Command } from "commander";
+import type { Io } from "../io.ts";
+import { coordFlag, flag, type ListenAddress, listenFlag, parseBaseUrl } from "../options.ts";
+import { createClosers } from "../wiring/closers.ts";
+import { readNodeId } from "../wiring/data-folder.ts";
+import { type LogSpec, openLogBackend, walFlag } from "../wiring/log-backend.ts";
+import {
+  type ObjectStoreFlags,
+  objectStoreFlags,
+  openObjectStore,
+} from "../wiring/object-store.ts";
+import { urlOf, withPort } from "../wiring/own-address.ts";
+import { type LogLevel, logLevelFlag, serve, serviceLogger } from "../wiring/serve.ts";
+
+interface NodeFlags extends ObjectStoreFlags {
+  listen: ListenAddress;
+  advertise?: string;
+  coord: string;
+  data: string;
+  wal: LogSpec;
+  logLevel: LogLevel;
+}
+
+/** `millrace node`: a streaming node as a process of its own. */
+export function nodeCommand(io: Io): Command {
+  const command = new Command("node")
+    .description("run a streaming node: it owns logs, serves readers and flushes")
+    .addOption(listenFlag("127.0.0.1:8532"))
+    .addOption(
+      flag("--advertise <url>", "how others reach it; else by --listen").argParser(parseBaseUrl),
+    )
+    .addOption(coordFlag())
+    .addOption(flag("--data <dir>", "folder of its own, with its id").default("./millrace-node"))
+    .addOption(walFlag());
+  for (const option of objectStoreFlags()) command.addOption(option);
+  return command.addOption(logLevelFlag()).action((flags: NodeFlags) => runNode(io, flags));
+}
+
+async function runNode(io: Io, flags: NodeFlags): Promise<void> {
+  const { clock, random } = io;
+  const logger = serviceLogger(io, flags.logLevel);
+  const data = resolve(flags.data);
+  const listen = await withPort(flags.listen);
+  const address = flags.advertise ?? urlOf(listen);
+  const closers = createClosers();
+  try {
+    const lock = await lockFolder(data);
+    closers.defer(() => lock.release());
+    const nodeId = await readNodeId(data, random);
+    const store = closers.add(await openObjectStore(flags, logger));
+    const backend = closers.add(openLogBackend(flags.wal, data));
+    const pool = closers.add(createTransportPool());
+    const coord = pool.transportFor(flags.coord);
+    const node = createNode({
+      ...{ nodeId, address, coord, backend, store, clock, random, logger },
+    });
+    await serve({
+      ...{ io, logger },
+      address: listen,
+      routes: node.routes,
+      services: [HandlerService, ManagerService],
+      start: () => node.start(),
+      // While it still serves: its pchannels move to others.
+      drain: () => node.close(),
+    });
+  } finally {
+    await closers.close();
+  }
+}
