@@ -34,6 +34,7 @@ export interface FolderLock {
 }
 
 const lockName = ".millrace-lock";
+const cardName = ".millrace-card";
 
 /**
  * Takes a folder for this process alone; makes it if it is missing. The lock ends with
@@ -92,7 +93,7 @@ export async function createCard(dir: string): Promise<Card> {
   const nonce = randomBytes(8).toString("hex");
   const start = await processStart(process.pid);
   const holder: Holder = { pid: process.pid, start: start ?? "", nonce };
-  const path = join(dir, `${lockName}-${nonce}`);
+  const path = join(dir, `${cardName}-${nonce}`);
   try {
     await writeFile(path, JSON.stringify(holder), { flag: "wx" });
   } catch (error) {
@@ -104,14 +105,22 @@ export async function createCard(dir: string): Promise<Card> {
 /** Removes the cards in a folder whose holders are dead, and all files named after them. */
 export async function removeDeadCards(dir: string): Promise<void> {
   const names = await readdir(dir);
-  for (const name of names.filter((name) => name.startsWith(`${lockName}-`))) {
+  for (const name of names.filter((name) => name.startsWith(`${cardName}-`))) {
     const holder = await readHolder(join(dir, name));
     if (holder === undefined || (await isAlive(holder))) continue;
-    const nonce = name.slice(lockName.length + 1);
+    const nonce = name.slice(cardName.length + 1);
     for (const left of names.filter((other) => other.startsWith(`${nonce}-`))) {
       await rm(join(dir, left), { force: true });
     }
     await rm(join(dir, name), { force: true });
+  }
+}
+
+/** Removes the locks in a folder whose names begin so and whose holders are dead. */
+export async function removeDeadLocks(dir: string, prefix: string, card: Card): Promise<void> {
+  for (const name of (await readdir(dir)).filter((name) => name.startsWith(prefix))) {
+    const path = join(dir, name);
+    if ((await tryLock(path, card)) === undefined) await unlock(path);
   }
 }
 
@@ -170,16 +179,24 @@ async function readHolder(path: string): Promise<Holder | undefined> {
 }
 
 function parseHolder(text: string): Holder {
-  try {
-    const { pid, start, nonce } = JSON.parse(text) as Partial<Holder>;
-    if (typeof pid === "number" && typeof start === "string" && typeof nonce === "string") {
+  const found = parseJson(text);
+  if (typeof found === "object" && found !== null) {
+    const { pid, start, nonce } = found as Partial<Holder>;
+    const isNonce = typeof nonce === "string" && /^[0-9a-f]+$/.test(nonce);
+    if (typeof pid === "number" && typeof start === "string" && isNonce) {
       return { pid, start, nonce };
     }
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
   }
   // A lock appears whole, so one that cannot be read was cut by a power failure: its holder is gone.
   return { pid: 0, start: "", nonce: "unreadable" };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** `true` if the process that took the lock still runs. */

@@ -30,7 +30,14 @@ import {
 } from "../keys.ts";
 import type { ListOptions, ObjectInfo, ObjectStore, PutOptions } from "../object-store.ts";
 import { errnoOf, fileError, openFolder, syncFolder, writeAll } from "./files.node.ts";
-import { type Card, createCard, removeDeadCards, tryLock, unlock } from "./lock.node.ts";
+import {
+  type Card,
+  createCard,
+  removeDeadCards,
+  removeDeadLocks,
+  tryLock,
+  unlock,
+} from "./lock.node.ts";
 
 /** Options of {@linkcode createFileObjectStore}. */
 export interface FileObjectStoreOptions {
@@ -45,6 +52,7 @@ export interface FileObjectStoreOptions {
 }
 
 const workFolder = `${reservedPrefix}-tmp`;
+const keyLockPrefix = "key-";
 
 /**
  * Opens a folder as an ObjectStore, for any number of processes of one machine. An object is a file
@@ -62,6 +70,7 @@ export async function createFileObjectStore(options: FileObjectStoreOptions): Pr
   await openFolder(work);
   await removeDeadCards(work);
   const card = await createCard(work);
+  await removeDeadLocks(work, keyLockPrefix, card);
   return new FileObjectStore(dir, { work, card, lockTimeoutMs, clock, random });
 }
 
@@ -270,7 +279,8 @@ class FileObjectStore implements ObjectStore {
   ): Promise<void> {
     const before = this.#queues.get(key) ?? Promise.resolve();
     const turn = before.then(async () => {
-      const lock = join(this.#parts.work, `key-${createHash("sha256").update(key).digest("hex")}`);
+      const hash = createHash("sha256").update(key).digest("hex");
+      const lock = join(this.#parts.work, keyLockPrefix + hash);
       await this.#waitForLock(key, lock, signal);
       try {
         await action();

@@ -16,7 +16,8 @@ export interface XmlElement {
 
 const maxDepth = 32;
 const references: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
-const token = /<\?[\s\S]*?\?>|<!--[\s\S]*?-->|<(\/?)([A-Za-z_][\w:.-]*)([^<>]*?)(\/?)>|([^<]+)/y;
+const token =
+  /<\?[\s\S]*?\?>|<!--[\s\S]*?-->|<(\/?)([A-Za-z_][\w:.-]*)(?=[\s/>])([^<>]*?)(\/?)>|([^<]+)/y;
 
 /**
  * Reads a document and answers its root. Throws `UNAVAILABLE` on what is not one, and on a document

@@ -1,0 +1,188 @@
+import { MillraceError } from "@millrace/types";
+import { createSeededRandom, createVirtualClock } from "@millrace/types/testing";
+import { describe, expect, test } from "vitest";
+import {
+  createMemoryObjectStore,
+  createObjectMetaStore,
+  type MetaStore,
+  type ObjectStore,
+} from "../src/mod.ts";
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const text = (data: Uint8Array | undefined): string => new TextDecoder().decode(data);
+const away = new MillraceError("UNAVAILABLE", "the store is away");
+
+/** A store whose next puts may lose their answers or fail. */
+function createFlakyStore(objects: ObjectStore) {
+  const flaky = {
+    ...objects,
+    loseAnswers: 0,
+    away: false,
+    async put(...args: Parameters<ObjectStore["put"]>) {
+      if (flaky.away) throw away;
+      const info = await objects.put(...args);
+      if (flaky.loseAnswers === 0) return info;
+      flaky.loseAnswers -= 1;
+      throw new MillraceError("UNAVAILABLE", "no answer", { maybeApplied: true });
+    },
+    list(...args: Parameters<ObjectStore["list"]>) {
+      if (flaky.away) throw away;
+      return objects.list(...args);
+    },
+  };
+  return flaky;
+}
+
+function setup() {
+  const clock = createVirtualClock();
+  const objects = createMemoryObjectStore();
+  const flaky = createFlakyStore(objects);
+  let seed = 0;
+  const open = (store: ObjectStore = objects): MetaStore => {
+    seed += 1;
+    const random = createSeededRandom(seed);
+    return createObjectMetaStore(store, { prefix: "meta", clock, random, pollMs: 500 });
+  };
+  return { clock, objects, flaky, open };
+}
+
+describe("a lease on objects", () => {
+  test("holds as long as it is renewed, whatever the wall clock does", async () => {
+    const { clock, open } = setup();
+    const [a, b] = [open(), open()];
+    const lease = await a.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    for (let i = 0; i < 20; i++) {
+      clock.jump(i % 2 ? 3_600_000 : -3_600_000);
+      await clock.advance(1000);
+      expect(await b.lease("leader", { value: bytes("b"), ttlMs: 3000 })).toBeUndefined();
+    }
+    expect(lease?.signal.aborted).toBe(false);
+    await Promise.all([a.close(), b.close()]);
+    expect(clock.pending).toBe(0);
+  });
+
+  test("passes on when its holder dies, not before its time is over", async () => {
+    const { clock, open, flaky } = setup();
+    const [a, b] = [open(flaky), open()];
+    const lease = await a.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    flaky.away = true;
+    const ask = () => b.lease("leader", { value: bytes("b"), ttlMs: 3000 });
+    expect(await ask()).toBeUndefined();
+    await clock.advance(2500);
+    expect(lease?.signal.aborted).toBe(false);
+    expect(await ask()).toBeUndefined();
+    await clock.advance(400);
+    // The holder gives up before anyone else may think that it has.
+    expect(lease?.signal.aborted).toBe(true);
+    expect(await ask()).toBeUndefined();
+    await clock.advance(100);
+    expect(await ask()).toBeDefined();
+    expect(text((await b.get("leader"))?.value)).toBe("b");
+    await Promise.all([a.close(), b.close()]);
+    expect(clock.pending).toBe(0);
+  });
+
+  test("is counted from when the last renewal was first seen", async () => {
+    const { clock, open, flaky } = setup();
+    const [a, b] = [open(flaky), open()];
+    await a.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    flaky.away = true;
+    await clock.advance(60_000);
+    const ask = () => b.lease("leader", { value: bytes("b"), ttlMs: 3000 });
+    expect(await ask()).toBeUndefined();
+    await clock.advance(2999);
+    expect(await ask()).toBeUndefined();
+    await clock.advance(1);
+    expect(await ask()).toBeDefined();
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  test("is lost at the next renewal when another writes over it", async () => {
+    const { clock, open } = setup();
+    const [a, b] = [open(), open()];
+    const lease = await a.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    await b.put("leader", bytes("b"));
+    await clock.advance(1000);
+    expect(lease?.signal.aborted).toBe(true);
+    await lease?.release();
+    expect(text((await b.get("leader"))?.value)).toBe("b");
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  test("outlives answers that are lost", async () => {
+    const { clock, open, flaky } = setup();
+    const a = open(flaky);
+    flaky.loseAnswers = 1;
+    const lease = await a.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    for (let i = 0; i < 10; i++) {
+      flaky.loseAnswers = 1;
+      await clock.advance(1000);
+    }
+    expect(flaky.loseAnswers).toBe(0);
+    expect(lease?.signal.aborted).toBe(false);
+    await lease?.release();
+    expect(await a.get("leader")).toBeUndefined();
+    await a.close();
+  });
+});
+
+describe("writes whose answer is lost", () => {
+  test("are answered for by what is there", async () => {
+    const { open, flaky } = setup();
+    const meta = open(flaky);
+    flaky.loseAnswers = 1;
+    const first = await meta.put("key", bytes("1"), { expected: null });
+    flaky.loseAnswers = 1;
+    const second = await meta.put("key", bytes("2"), { expected: first });
+    expect(await meta.get("key")).toMatchObject({ value: bytes("2"), revision: second });
+    flaky.loseAnswers = 1;
+    await meta.delete("key", { expected: second });
+    expect(await meta.get("key")).toBeUndefined();
+    await meta.close();
+  });
+});
+
+describe("a watch on objects", () => {
+  test("misses nothing that follows a list, and goes on after the store was away", async () => {
+    const { clock, open, flaky, objects } = setup();
+    const [a, b] = [open(), open(flaky)];
+    await a.put("w/old", bytes("1"));
+    const stop = new AbortController();
+    const state = new Map<string, string>();
+    const watch = b.watch("w/", { signal: stop.signal });
+    for (const { key, value } of await b.list("w/")) state.set(key, text(value));
+    const following = (async () => {
+      for await (const event of watch) {
+        if (event.type === "put") state.set(event.entry.key, text(event.entry.value));
+        else state.delete(event.key);
+      }
+    })();
+    await a.delete("w/old");
+    await a.put("w/new", bytes("2"));
+    await clock.advance(500);
+    expect([...state]).toEqual([["w/new", "2"]]);
+    flaky.away = true;
+    await clock.advance(5000);
+    const revision = await a.put("w/new", bytes("3"));
+    await a.put("w/second", bytes("4"));
+    await a.delete("w/new", { expected: revision });
+    flaky.away = false;
+    await clock.advance(500);
+    expect([...state]).toEqual([["w/second", "4"]]);
+    stop.abort();
+    await following;
+    expect(clock.pending).toBe(0);
+    await Promise.all([a.close(), b.close(), objects.close()]);
+  });
+
+  test("fails when what it finds is damaged", async () => {
+    const { open, objects } = setup();
+    await objects.put("meta/w/bad.meta", bytes("not a record of this store"));
+    const meta = open();
+    const watch = meta.watch("w/", { signal: new AbortController().signal });
+    const next = watch[Symbol.asyncIterator]().next();
+    await expect(next).rejects.toMatchObject({ code: "DATA_LOSS" });
+    await expect(meta.get("w/bad")).rejects.toMatchObject({ code: "DATA_LOSS" });
+    await meta.close();
+  });
+});
