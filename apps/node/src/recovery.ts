@@ -84,7 +84,13 @@ export function createSnapshots({ store, meta }: SnapshotsOptions): Snapshots {
       const { wal, flusher } = snapshot;
       const key = `wal/${pchannel}/snapshots/${term}-${wal.sequence}-${flusher.sequence}`;
       await store.put(key, encodeSnapshot(snapshot), { signal });
-      const previous = await swap(pchannel, term, () => ({ term, key }), signal);
+      const previous = await swap(pchannel, term, () => ({ term, key }), signal).catch(
+        async (error: unknown) => {
+          // Nobody will ever look at it. Other failures may have swapped all the same.
+          if (MillraceError.is(error, "CHANNEL_FENCED")) await store.delete(key, { signal });
+          throw error;
+        },
+      );
       if (previous?.key && previous.key !== key) await store.delete(previous.key, { signal });
     },
   };

@@ -1,0 +1,105 @@
+import { createClient } from "@connectrpc/connect";
+import { MillraceError, silentLogger } from "@millrace/types";
+import { MembershipService } from "@millrace/types/gen";
+import { createSeededRandom, createVirtualClock } from "@millrace/types/testing";
+import { expect, test } from "vitest";
+import { createMembership } from "../src/members.ts";
+import { createFakeCoord } from "./support.ts";
+
+function setUp() {
+  const clock = createVirtualClock();
+  const coord = createFakeCoord(clock);
+  const events: string[] = [];
+  const membership = createMembership({
+    nodeId: "node-1",
+    address: "http://node-1",
+    membership: createClient(MembershipService, coord.transport),
+    async dropAll() {
+      events.push(`dropped after ${coord.heartbeats.length}`);
+    },
+    clock,
+    random: createSeededRandom(1),
+    logger: silentLogger,
+  });
+  return { clock, coord, events, membership };
+}
+
+const away = (): void => {
+  throw new MillraceError("UNAVAILABLE", "away");
+};
+
+test("heartbeats come every third of the lease, under one incarnation", async () => {
+  const { clock, coord, membership } = setUp();
+  const joined = membership.join();
+  await clock.advance(0);
+  await joined;
+  await clock.advance(10_000);
+  expect(coord.heartbeats.length).toBe(11);
+  expect(new Set(coord.heartbeats.map((beat) => beat.incarnation)).size).toBe(1);
+  await membership.close();
+  expect(clock.pending).toBe(0);
+});
+
+test("an absence shorter than the lease changes nothing", async () => {
+  const { clock, coord, events, membership } = setUp();
+  void membership.join();
+  await clock.advance(1000);
+  coord.fail = away;
+  await clock.advance(2500);
+  coord.fail = undefined;
+  await clock.advance(5000);
+  expect(new Set(coord.heartbeats.map((beat) => beat.incarnation)).size).toBe(1);
+  expect(events).toEqual([]);
+  await membership.close();
+});
+
+test("after a longer absence everything is dropped before it joins under a new incarnation", async () => {
+  const { clock, coord, events, membership } = setUp();
+  void membership.join();
+  await clock.advance(0);
+  coord.fail = away;
+  await clock.advance(10_000);
+  expect(events).toEqual([]);
+  coord.fail = undefined;
+  await clock.advance(1000);
+  expect(events).toEqual(["dropped after 2"]);
+  expect(new Set(coord.heartbeats.map((beat) => beat.incarnation)).size).toBe(2);
+  await membership.close();
+});
+
+test("a coordinator that holds the run for dead makes it start over", async () => {
+  const { clock, coord, events, membership } = setUp();
+  void membership.join();
+  await clock.advance(0);
+  let refusals = 1;
+  coord.fail = () => {
+    if (refusals-- > 0) throw new MillraceError("PRECONDITION_FAILED", "this run is dead");
+  };
+  await clock.advance(2000);
+  expect(events).toEqual(["dropped after 1"]);
+  expect(new Set(coord.heartbeats.map((beat) => beat.incarnation)).size).toBe(2);
+  await membership.close();
+});
+
+test("draining says so at once and waits until all has moved, or for so long", async () => {
+  const { clock, coord, membership } = setUp();
+  coord.drained = false;
+  void membership.join();
+  await clock.advance(100);
+  let done = false;
+  const drained = membership.drain(5000).then(() => {
+    done = true;
+  });
+  await clock.advance(1000);
+  expect(coord.heartbeats.at(-1)?.draining).toBe(true);
+  expect(done).toBe(false);
+  coord.drained = true;
+  await clock.advance(200);
+  await drained;
+
+  coord.drained = false;
+  const bounded = membership.drain(5000);
+  await clock.advance(5000);
+  await bounded;
+  await membership.close();
+});
