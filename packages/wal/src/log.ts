@@ -30,8 +30,8 @@ export interface LogReader {
  * The one writer of a log at a term.
  *
  * After `append` resolved, every later reader sees the batch until it is truncated. Once another
- * owner has opened the log at a higher term, `append` rejects with `CHANNEL_FENCED`. A rejected batch
- * that says `maybeApplied` may be in the log or not: the owner that follows decides it once for all.
+ * owner has opened the log at a higher term, `append` rejects with `CHANNEL_FENCED`. Whether a batch
+ * whose append was rejected is in the log, the owner that follows decides once for all.
  */
 export interface Log extends LogReader {
   readonly term: number;

@@ -170,7 +170,7 @@ function createWal(log: Log, state: WalState, options: OpenWalOptions & { logger
     scan: (scanOptions) => scan(source, scanOptions),
     bounds: () => ({ first: log.bounds().first, next: state.next }),
     lastTick: () => state.lastTick,
-    vchannels: () => new Map([...state.vchannels].map(([name, { header }]) => [name, header])),
+    vchannels: () => state.headers,
     snapshot: () => state.snapshot(),
     truncate: (before) => log.truncate(Math.min(before, state.next)),
     signal: ending.signal,

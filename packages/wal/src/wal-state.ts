@@ -34,6 +34,8 @@ export interface WalState {
   /** Of the last batch; 0 if there is none. */
   checksum: number;
   vchannels: ReadonlyMap<string, VchannelOrigin>;
+  /** The header of each vchannel's origin. */
+  headers: ReadonlyMap<string, Uint8Array>;
   createVchannel(name: string, origin: VchannelOrigin): void;
   dropVchannel(name: string): void;
   /** Where the append with this key stands, if it is within the window. */
@@ -47,6 +49,7 @@ export interface WalState {
 /** Creates a state from a snapshot, or that of an empty log. */
 export function createWalState(maxKeys: number, snapshot?: WalSnapshot): WalState {
   const vchannels = new Map<string, VchannelOrigin>();
+  const headers = new Map<string, Uint8Array>();
   // In order of insertion, so that the first is the oldest.
   const keys = new Map<string, { vchannel: string; key: string } & AppendPlace>();
 
@@ -55,12 +58,18 @@ export function createWalState(maxKeys: number, snapshot?: WalSnapshot): WalStat
     lastTick: snapshot?.lastTick ?? 0n,
     checksum: 0,
     vchannels,
+    headers,
     createVchannel(name, { header, id, tick }) {
       if (vchannels.has(name)) return;
       // A copy: the header is a view of something much larger.
-      vchannels.set(name, { header: header.slice(), id, tick });
+      const own = header.slice();
+      vchannels.set(name, { header: own, id, tick });
+      headers.set(name, own);
     },
-    dropVchannel: (name) => vchannels.delete(name),
+    dropVchannel(name) {
+      vchannels.delete(name);
+      headers.delete(name);
+    },
     findKey(vchannel, key) {
       const place = keys.get(keyName(vchannel, key));
       return place && resultOf(place.id, place.firstTick, place.count, true);

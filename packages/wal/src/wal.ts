@@ -76,7 +76,7 @@ export interface Wal {
   bounds(): LogBounds;
   /** The last tick that was given and is durable. */
   lastTick(): Tick;
-  /** The vchannels that exist, with the header of the message that created each. */
+  /** The vchannels that exist, now and later, with the header of the message that created each. */
   vchannels(): ReadonlyMap<string, Uint8Array>;
   snapshot(): WalSnapshot;
   /** Forgets batches before a sequence. */

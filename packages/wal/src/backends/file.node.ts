@@ -10,7 +10,7 @@ import { crc32 } from "node:zlib";
 import { MillraceError } from "@millrace/types";
 import type { LogBackend } from "../log.ts";
 import { extendChain } from "./file/chain.node.ts";
-import { makeFolder, type SegmentIo, segmentIo } from "./file/files.node.ts";
+import { explain, makeFolder, type SegmentIo, segmentIo } from "./file/files.node.ts";
 import { createFileLog, createFileReader } from "./file/log.node.ts";
 
 /** Options of {@linkcode createFileBackend}. */
@@ -30,7 +30,7 @@ export interface FileBackendOptions {
 export function createFileBackend(options: FileBackendOptions): LogBackend {
   const { dir, segmentBytes = 64 * 1024 * 1024, io = segmentIo } = options;
   if (!Number.isSafeInteger(segmentBytes) || segmentBytes < 4096) {
-    throw new MillraceError("INVALID_ARGUMENT", `segmentBytes is at least 4096`, {
+    throw new MillraceError("INVALID_ARGUMENT", "segmentBytes is at least 4096", {
       field: "segmentBytes",
     });
   }
@@ -45,9 +45,13 @@ export function createFileBackend(options: FileBackendOptions): LogBackend {
         });
       }
       signal?.throwIfAborted();
-      await makeFolder(folder);
-      const chain = await extendChain(folder, term, crc32);
-      return createFileLog({ folder, term, chain, crc32, segmentBytes, io });
+      try {
+        await makeFolder(folder);
+        const chain = await extendChain(folder, term, crc32);
+        return createFileLog({ folder, term, chain, crc32, segmentBytes, io });
+      } catch (error) {
+        throw explain(error, `the log of ${pchannel} cannot be opened`);
+      }
     },
     async openReadOnly(pchannel, { signal } = {}) {
       const folder = folderOf(dir, pchannel);
@@ -55,7 +59,11 @@ export function createFileBackend(options: FileBackendOptions): LogBackend {
       if (!(await isFolder(folder))) {
         throw new MillraceError("NOT_FOUND", `there is no log of ${pchannel} in ${dir}`);
       }
-      return createFileReader({ folder, crc32 });
+      try {
+        return await createFileReader({ folder, crc32 });
+      } catch (error) {
+        throw explain(error, `the log of ${pchannel} cannot be read`);
+      }
     },
     close: async () => undefined,
   };

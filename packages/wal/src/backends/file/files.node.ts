@@ -8,6 +8,7 @@ import { randomUUID } from "node:crypto";
 import { constants, fdatasync, writev } from "node:fs";
 import { type FileHandle, link, mkdir, open, readFile, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { MillraceError } from "@millrace/types";
 
 /** What segments are written with. Handed in, so that tests can make it fail. */
 export interface SegmentIo {
@@ -101,6 +102,18 @@ export async function readText(path: string): Promise<string | undefined> {
     if (hasCode(error, "ENOENT")) return undefined;
     throw error;
   }
+}
+
+/** The error as a MillraceError that says what could not be done; one that is one stays as it is. */
+export function explain(error: unknown, what: string): MillraceError {
+  if (MillraceError.is(error)) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  if (hasCode(error, "ENOSPC", "EDQUOT", "EFBIG")) {
+    return new MillraceError("RESOURCE_EXHAUSTED", `${what}: ${reason}; free space`, {
+      cause: error,
+    });
+  }
+  return new MillraceError("INNER", `${what}: ${reason}`, { cause: error });
 }
 
 /** `true` if the error is one of the operating system with this code. */

@@ -9,7 +9,7 @@ import type { Crc32 } from "../../crc32.ts";
 import type { Log, LogReader } from "../../log.ts";
 import type { RecordBatch } from "../../record-batch.ts";
 import { type Chain, dropBefore, readChain, readFirst } from "./chain.node.ts";
-import { hasCode, type SegmentIo } from "./files.node.ts";
+import { explain, hasCode, type SegmentIo } from "./files.node.ts";
 import { damaged, openSegmentReader, type Segment } from "./segment.node.ts";
 import { createWriter } from "./writer.node.ts";
 
@@ -39,6 +39,7 @@ export function createFileLog(options: WritableFileLogOptions): Log {
     onSegment: (segment) => segments.push(segment),
   });
 
+  let truncated: Promise<void> = Promise.resolve();
   async function truncate(before: number): Promise<void> {
     await writer.check();
     const limit = Math.min(before, writer.next() - 1);
@@ -55,8 +56,20 @@ export function createFileLog(options: WritableFileLogOptions): Log {
     append: (batch) => writer.append(batch),
     read: (from, readOptions = {}) =>
       readSegments({ folder, crc32, segments, next: writer.next }, from, readOptions.signal),
-    truncate,
-    close: () => writer.close(),
+    truncate(before) {
+      // One after the other, whatever became of the one before.
+      truncated = truncated
+        .catch(() => undefined)
+        .then(() => truncate(before))
+        .catch((error) => {
+          throw explain(error, "the log cannot be truncated");
+        });
+      return truncated;
+    },
+    async close() {
+      await truncated.catch(() => undefined);
+      await writer.close();
+    },
   };
 }
 
@@ -97,7 +110,8 @@ async function* readSegments(
     const segment = segments.findLast(({ first }) => first <= sequence);
     if (!segment || (segment.end ?? next()) <= sequence) throw await missing(source, sequence);
     const reader = await openSegmentReader(segment, sequence, crc32).catch(async (error) => {
-      throw hasCode(error, "ENOENT") ? await missing(source, sequence) : error;
+      if (hasCode(error, "ENOENT")) throw await missing(source, sequence);
+      throw explain(error, "the log cannot be read");
     });
     try {
       while (reader.sequence() < Math.min(segment.end ?? next(), next())) {

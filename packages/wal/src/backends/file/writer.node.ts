@@ -9,7 +9,7 @@ import type { FileHandle } from "node:fs/promises";
 import { MillraceError } from "@millrace/types";
 import type { RecordBatch } from "../../record-batch.ts";
 import { fenced, fencePath, readFence, settleEnd, termFolder } from "./chain.node.ts";
-import { createSegmentFile, hasCode, type SegmentIo, syncFolder } from "./files.node.ts";
+import { createSegmentFile, explain, type SegmentIo, syncFolder } from "./files.node.ts";
 import { createSegment, markBatch, type Segment } from "./segment.node.ts";
 
 /** Options of {@linkcode createWriter}. */
@@ -80,7 +80,7 @@ export function createWriter(options: WriterOptions): Writer {
         await write(job.batch);
         job.resolve();
       } catch (error) {
-        failure ??= explain(error);
+        failure ??= explain(error, "the log cannot be written");
         job.reject(failure);
       }
     }
@@ -145,7 +145,7 @@ export function createWriter(options: WriterOptions): Writer {
       await settleEnd(folder, term, next);
     } catch (error) {
       // The next owner finds the end by reading.
-      failure ??= explain(error);
+      failure ??= explain(error, "the log cannot be written");
     }
   }
 
@@ -164,19 +164,4 @@ export function createWriter(options: WriterOptions): Writer {
       file = undefined;
     },
   };
-}
-
-function explain(error: unknown): MillraceError {
-  if (MillraceError.is(error)) return error;
-  const cause = error instanceof Error ? error.message : String(error);
-  if (hasCode(error, "ENOSPC", "EDQUOT", "EFBIG")) {
-    return new MillraceError("RESOURCE_EXHAUSTED", `the log cannot grow: ${cause}; free space`, {
-      cause: error,
-      maybeApplied: true,
-    });
-  }
-  return new MillraceError("INNER", `the log cannot be written: ${cause}`, {
-    cause: error,
-    maybeApplied: true,
-  });
 }
