@@ -99,7 +99,7 @@ test("a row of every type goes in by the command and comes out of the tail and t
   const flushed = await millrace("flush", "everything");
   expect(flushed.code, flushed.stderr).toBe(0);
   const [read] = await query(`SELECT id, flag, tiny, small, medium, single, double, text,
-    epoch_us(at) AS at, tags, v32, v16, vb16, v8, octet_length(raw) AS raw
+    epoch_us("at") AS "at", tags, v32, v16, vb16, v8, octet_length(raw) AS raw
     FROM ${parquet(await tableOf("everything"))}`);
   expect(read).toMatchObject({
     id: "9223372036854775807",
