@@ -54,9 +54,9 @@ export interface ListOptions {
  * own. Another key is `INVALID_ARGUMENT`. No key should be a folder of another (`a` beside `a/b`): a
  * store on a file system refuses that with `INVALID_ARGUMENT`.
  *
- * A call whose signal is aborted rejects with the signal's reason. Reads see every write that was answered before (strong
- * consistency). A put that fails with a code other than `PRECONDITION_FAILED` and says
- * `maybeApplied` may have been written.
+ * A call whose signal is aborted rejects with the signal's reason. Reads see every write that was
+ * answered before (strong consistency). A put that fails and says `maybeApplied` may have been
+ * written; with `PRECONDITION_FAILED` its bytes do not stand there now, but may have for a while.
  */
 export interface ObjectStore {
   /** For logs and errors, without secrets: `memory`, `file:/data`, `s3://bucket/prefix`. */
@@ -66,7 +66,9 @@ export interface ObjectStore {
   /** What is known of the object, or `undefined` if there is none. */
   head(key: string, options?: { signal?: AbortSignal }): Promise<ObjectInfo | undefined>;
   /**
-   * Writes an object whole: a reader sees the old bytes or the new ones. Durable when it resolves.
+   * Writes an object whole: a reader sees the old bytes or the new ones. Durable when it resolves. An
+   * iterable is read once, with bounded memory, and ended if the put fails.
+   *
    * Conditional puts are atomic among all writers and take a Uint8Array of at most 8 MiB.
    */
   put(

@@ -95,7 +95,10 @@ export async function createCard(dir: string): Promise<Card> {
   const holder: Holder = { pid: process.pid, start: start ?? "", nonce };
   const path = join(dir, `${cardName}-${nonce}`);
   try {
-    await writeFile(path, JSON.stringify(holder), { flag: "wx" });
+    // In two steps: a card that is half written would look like that of a dead holder.
+    const draft = join(dir, `${nonce}-card`);
+    await writeFile(draft, JSON.stringify(holder), { flag: "wx" });
+    await rename(draft, path);
   } catch (error) {
     throw fileError(`write to the folder ${dir}`, error);
   }
