@@ -124,12 +124,15 @@ export function preconditionFailed(
 /** The bytes of a body in one piece. */
 export async function collectBody(
   body: Uint8Array | AsyncIterable<Uint8Array>,
+  signal?: AbortSignal,
 ): Promise<Uint8Array> {
   if (body instanceof Uint8Array) return body;
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of body) {
-    chunks.push(chunk);
+    signal?.throwIfAborted();
+    // The source may use its buffer again.
+    chunks.push(chunk.slice());
     length += chunk.length;
   }
   return concatBytes(chunks, length);

@@ -167,6 +167,15 @@ function describeReads(storeTest: StoreTest): void {
     expect([...(part?.body ?? [])]).toEqual([0, 1, 2].map((i) => largeByte(middle + i)));
   });
 
+  storeTest("takes chunks whose buffer the source uses again", async ({ store }) => {
+    const body = async function* (): AsyncGenerator<Uint8Array> {
+      const buffer = new Uint8Array(3);
+      for (let i = 0; i < 3; i++) yield buffer.fill(i);
+    };
+    await store.put("key", body());
+    expect((await store.get("key"))?.body).toEqual(Uint8Array.of(0, 0, 0, 1, 1, 1, 2, 2, 2));
+  });
+
   storeTest("writes nothing when the body fails", async ({ store }) => {
     await store.put("key", bytes("old"));
     const broken = async function* (): AsyncGenerator<Uint8Array> {
@@ -364,6 +373,25 @@ function describeRefusals(storeTest: StoreTest): void {
     await expect(store.head("key", { signal })).rejects.toThrow("no longer wanted");
     await expect(store.delete("key", { signal })).rejects.toThrow("no longer wanted");
     await expect(collect(store, { signal })).rejects.toThrow("no longer wanted");
+    expect(await store.get("key")).toBeUndefined();
+  });
+
+  storeTest("heeds a signal that is aborted while it reads the body", async ({ store }) => {
+    const stop = new AbortController();
+    const reason = new DOMException("no longer wanted", "AbortError");
+    let ended = false;
+    const body = async function* (): AsyncGenerator<Uint8Array> {
+      try {
+        yield new Uint8Array(1000);
+        stop.abort(reason);
+        for (;;) yield new Uint8Array(1000);
+      } finally {
+        ended = true;
+      }
+    };
+    const put = store.put("key", body(), { signal: stop.signal });
+    await expect(put).rejects.toBe(reason);
+    expect(ended).toBe(true);
     expect(await store.get("key")).toBeUndefined();
   });
 }

@@ -11,7 +11,9 @@ import { type ErrorCode, MillraceError } from "@millrace/types";
 
 /** The code of a file system error (`ENOENT`, …), or `undefined`. */
 export function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error ? String(error.code) : undefined;
+  if (!(error instanceof Error) || !("code" in error)) return undefined;
+  const { code } = error;
+  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
 const codes: Record<string, [ErrorCode, string]> = {
@@ -27,12 +29,18 @@ const codes: Record<string, [ErrorCode, string]> = {
   EIO: ["UNAVAILABLE", "the disk reports an I/O error"],
 };
 
-/** A file system error as a MillraceError that says what was tried; others pass as they are. */
-export function fileError(doing: string, error: unknown): unknown {
+/**
+ * A file system error as a MillraceError that says what was tried, and whether it may have been done;
+ * others pass as they are.
+ */
+export function fileError(doing: string, error: unknown, maybeApplied = false): unknown {
   const errno = errnoOf(error);
   if (errno === undefined || MillraceError.is(error)) return error;
   const [code, advice] = codes[errno] ?? ["UNKNOWN", error instanceof Error ? error.message : ""];
-  return new MillraceError(code, `cannot ${doing}: ${advice} (${errno})`, { cause: error });
+  return new MillraceError(code, `cannot ${doing}: ${advice} (${errno})`, {
+    maybeApplied,
+    cause: error,
+  });
 }
 
 /** Makes a folder, and those above it, so that they survive a power cut. */

@@ -236,7 +236,11 @@ class FileObjectStore implements ObjectStore {
         });
       });
     }
-    await this.#syncFolders(folder);
+    try {
+      await this.#syncFolders(folder);
+    } catch (error) {
+      throw fileError(`make ${key} durable in ${this.#dir}`, error, true);
+    }
   }
 
   /** Makes the way to a folder durable, whoever made the folders of it. */

@@ -50,7 +50,7 @@ export function createMemoryObjectStore(): ObjectStore {
       checkKey(key);
       checkPut(body, options);
       options.signal?.throwIfAborted();
-      const bytes = (await collectBody(body)).slice();
+      const bytes = (await collectBody(body, options.signal)).slice();
       options.signal?.throwIfAborted();
       // From here to the write nothing awaits, which makes conditions atomic.
       const current = objects.get(key)?.etag;
