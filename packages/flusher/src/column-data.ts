@@ -14,6 +14,7 @@ import {
   typedValues,
 } from "@millrace/types";
 import { type Column, DataType, type FieldSchema } from "@millrace/types/gen";
+import { createInterner, type Interner } from "./interner.ts";
 
 /** Some rows of one message. */
 export interface ColumnSlice {
@@ -103,10 +104,11 @@ function withNulls(numbers: NumberArray, slices: readonly ColumnSlice[]): FieldV
 
 function collect(field: FieldShape, slices: readonly ColumnSlice[], rows: number): unknown[] {
   const values = new Array<unknown>(rows);
+  const intern = createInterner();
   let at = 0;
   for (const slice of slices) {
     const column = present(field, slice);
-    const read = column && reader(field, slice, column);
+    const read = column && reader(field, slice, column, intern);
     const complete = isComplete(slice);
     for (let row = slice.start; row < slice.end; row++) {
       values[at++] = read && (complete || !isNull(slice, row)) ? read(row) : null;
@@ -117,14 +119,14 @@ function collect(field: FieldShape, slices: readonly ColumnSlice[], rows: number
 
 type Read = (row: number) => unknown;
 
-function reader(field: FieldShape, slice: ColumnSlice, column: Column): Read {
+function reader(field: FieldShape, slice: ColumnSlice, column: Column, intern: Interner): Read {
   switch (field.type) {
     case DataType.BOOL:
       return bools(field, slice, column);
     case DataType.VARCHAR:
     case DataType.JSON:
     case DataType.BYTES:
-      return texts(field, slice, column);
+      return texts(field, slice, column, intern);
     case DataType.ARRAY:
       return arrays(field, slice, column);
     case DataType.BINARY_VECTOR:
@@ -141,10 +143,10 @@ function bools(field: FieldShape, slice: ColumnSlice, { values }: Column): Read 
   return (row) => bit(values, row);
 }
 
-function texts(field: FieldShape, slice: ColumnSlice, column: Column): Read {
+function texts(field: FieldShape, slice: ColumnSlice, column: Column, intern: Interner): Read {
   const { values } = column;
   const bounds = boundsOf(field, slice, column, values.length);
-  return (row) => values.subarray(bounds[row], bounds[row + 1]);
+  return (row) => intern(values, bounds[row] ?? 0, bounds[row + 1] ?? 0);
 }
 
 function arrays(field: FieldShape, slice: ColumnSlice, column: Column): Read {

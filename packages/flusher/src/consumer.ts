@@ -4,17 +4,10 @@
  * @module
  */
 
-import { fromBinary } from "@bufbuild/protobuf";
 import type { Clock, Tick } from "@millrace/types";
-import {
-  CreateCollectionHeaderSchema,
-  DeleteHeaderSchema,
-  InsertHeaderSchema,
-  MessageType,
-  PartitionHeaderSchema,
-} from "@millrace/types/gen";
-import type { RecordBatch, StoredMessage } from "@millrace/wal";
+import type { RecordBatch } from "@millrace/wal";
 import type { BudgetShare, FlushBudget } from "./budget.ts";
+import { type LogEvent, type PartitionPiece, readEvents } from "./events.ts";
 import { type SealLimits, sealReason } from "./seal.ts";
 import { addPiece, openRange, pieceBytes, pieceOverhead } from "./segment.ts";
 import type { FlushJob, VchannelState } from "./vchannel.ts";
@@ -122,23 +115,20 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     options.bufferBytes,
   );
 
-  const insert = (message: StoredMessage, batch: RecordBatch): VchannelState | undefined => {
-    const vchannel = vchannels.get(message.vchannel);
+  const insert = (name: string, piece: PartitionPiece, batch: RecordBatch): void => {
+    const vchannel = vchannels.get(name);
     // Rows of a dropped collection, or rows that the table is known to have.
-    if (!vchannel || batch.sequence <= vchannel.table.known(vchannel.name)) return undefined;
-    const { partitionId, rows } = fromBinary(InsertHeaderSchema, message.header);
-    if (rows === 0) return undefined;
+    if (!vchannel || batch.sequence <= vchannel.table.known(name)) return;
+    if (piece.rows === 0) return;
     const now = clock.monotonic();
     if (!vchannel.growing) {
       vchannel.growing = openRange(batch.sequence, batch.firstTick);
       vchannel.since = now;
     }
     vchannel.touched = now;
-    const { payload } = message;
-    added += pieceBytes(payload);
+    added += pieceBytes(piece.payload);
     armCheck();
-    addPiece(vchannel.growing, partitionId, { sequence: batch.sequence, rows, payload });
-    return vchannel;
+    addPiece(vchannel.growing, piece.partitionId, piece);
   };
 
   const drop = (name: string): void => {
@@ -151,35 +141,29 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     for (const { range } of waiting) share.release(range.bytes);
   };
 
-  const apply = (batch: RecordBatch): void => {
+  const apply = (batch: RecordBatch, events: readonly LogEvent[]): void => {
     const touched = new Set<VchannelState>();
     const manual = new Set<VchannelState>();
-    for (const message of batch.messages()) {
-      const { type, vchannel: name, header } = message;
-      switch (type) {
-        case MessageType.INSERT: {
-          const vchannel = insert(message, batch);
-          if (vchannel) touched.add(vchannel);
+    for (const event of events) {
+      switch (event.kind) {
+        case "insert":
+          insert(event.vchannel, event.piece, batch);
+          for (const vchannel of registry.named(event.vchannel)) touched.add(vchannel);
           break;
-        }
-        case MessageType.DELETE:
-          deletes += fromBinary(DeleteHeaderSchema, header).rows;
+        case "delete":
+          deletes += event.rows;
           break;
-        case MessageType.CREATE_COLLECTION: {
-          const { collection } = fromBinary(CreateCollectionHeaderSchema, header);
-          if (collection) registry.create(name, collection);
+        case "create":
+          registry.create(event.vchannel, event.collection);
           break;
-        }
-        case MessageType.CREATE_PARTITION: {
-          const { partition } = fromBinary(PartitionHeaderSchema, header);
-          if (partition) registry.addPartition(name, partition);
+        case "partition":
+          registry.addPartition(event.vchannel, event.partition);
           break;
-        }
-        case MessageType.DROP_COLLECTION:
-          drop(name);
+        case "drop":
+          drop(event.vchannel);
           break;
-        case MessageType.MANUAL_FLUSH:
-          for (const vchannel of registry.named(name)) manual.add(vchannel);
+        case "flush":
+          for (const vchannel of registry.named(event.vchannel)) manual.add(vchannel);
           break;
       }
     }
@@ -193,11 +177,13 @@ export function createConsumer(options: ConsumerOptions): Consumer {
   return {
     share,
     async take(batch, signal) {
+      // All of it before anything is done, so that a batch which cannot be read is not half taken in.
+      const events = readEvents(batch);
       // An upper bound of what the batch's rows take; the rest is given back.
       const reserved = batch.bytes.byteLength + batch.count * pieceOverhead;
       await share.reserve(reserved, signal);
       added = 0;
-      apply(batch);
+      apply(batch, events);
       share.release(reserved - added);
     },
     nextSequence: () => next,

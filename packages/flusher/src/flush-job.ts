@@ -126,7 +126,8 @@ async function uploadSegment(
   });
   const file = encoder({ schema, pieces: segment.pieces });
   const contentType = "application/vnd.apache.parquet";
-  const { size } = await store.put(`${tablePath}/${path}`, file.body, { contentType, signal });
+  const body = untilAborted(file.body, signal);
+  const { size } = await store.put(`${tablePath}/${path}`, body, { contentType, signal });
   return { path, partition, rows: segment.rows, size, stats: file.stats() };
 }
 
@@ -135,4 +136,12 @@ function rangeName({ firstSequence, lastSequence }: RowRange): {
   lastSequence: number;
 } {
   return { firstSequence, lastSequence };
+}
+
+/** Ends the work on a file that is not wanted any more. */
+async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+  for await (const item of source) {
+    signal.throwIfAborted();
+    yield item;
+  }
 }

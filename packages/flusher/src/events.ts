@@ -1,0 +1,86 @@
+/**
+ * What a batch of the log means to a flusher.
+ *
+ * @module
+ */
+
+import { fromBinary } from "@bufbuild/protobuf";
+import { MillraceError } from "@millrace/types";
+import {
+  type Collection,
+  CreateCollectionHeaderSchema,
+  DeleteHeaderSchema,
+  InsertHeaderSchema,
+  MessageType,
+  type Partition,
+  PartitionHeaderSchema,
+} from "@millrace/types/gen";
+import type { RecordBatch, StoredMessage } from "@millrace/wal";
+import type { Piece } from "./segment.ts";
+
+/** The rows of a message, and where they belong. */
+export interface PartitionPiece extends Piece {
+  partitionId: bigint;
+}
+
+/** One message. An empty vchannel stands for all. */
+export type LogEvent = { vchannel: string } & (
+  | { kind: "insert"; piece: PartitionPiece }
+  | { kind: "delete"; rows: number }
+  | { kind: "create"; collection: Collection }
+  | { kind: "partition"; partition: Partition }
+  | { kind: "drop" }
+  | { kind: "flush" }
+);
+
+/**
+ * The messages of a batch that matter to tables, in order. Throws `DATA_LOSS` with the place of a
+ * message that cannot be read.
+ */
+export function readEvents(batch: RecordBatch): LogEvent[] {
+  const events: LogEvent[] = [];
+  for (const message of batch.messages()) {
+    const event = readEvent(message);
+    if (event) events.push(event);
+  }
+  return events;
+}
+
+function readEvent(message: StoredMessage): LogEvent | undefined {
+  try {
+    return eventOf(message);
+  } catch (cause) {
+    const { type, id } = message;
+    throw new MillraceError(
+      "DATA_LOSS",
+      `message ${id.index} of batch ${id.sequence} is of type ${type} and its header cannot be read`,
+      { cause },
+    );
+  }
+}
+
+function eventOf({ type, vchannel, header, payload, id }: StoredMessage): LogEvent | undefined {
+  switch (type) {
+    case MessageType.INSERT: {
+      const { partitionId, rows } = fromBinary(InsertHeaderSchema, header);
+      const piece = { partitionId, rows, payload, sequence: id.sequence };
+      return { kind: "insert", vchannel, piece };
+    }
+    case MessageType.DELETE:
+      return { kind: "delete", vchannel, rows: fromBinary(DeleteHeaderSchema, header).rows };
+    case MessageType.CREATE_COLLECTION: {
+      const { collection } = fromBinary(CreateCollectionHeaderSchema, header);
+      return collection && { kind: "create", vchannel, collection };
+    }
+    case MessageType.CREATE_PARTITION: {
+      const { partition } = fromBinary(PartitionHeaderSchema, header);
+      return partition && { kind: "partition", vchannel, partition };
+    }
+    case MessageType.DROP_COLLECTION:
+      return { kind: "drop", vchannel };
+    case MessageType.MANUAL_FLUSH:
+      return { kind: "flush", vchannel };
+    default:
+      return undefined;
+  }
+}
