@@ -19,6 +19,7 @@ import type {
 } from "@millrace/types/gen";
 import type { AppendOptions, ScanFrom, Wal } from "@millrace/wal";
 import { pumpBatches } from "./batch-pump.ts";
+import { checkMessages } from "./check-messages.ts";
 import { mergeAnswers } from "./merger.ts";
 import type { Pchannels } from "./pchannels.ts";
 import { pchannelTerm, safeNumber } from "./request.ts";
@@ -47,6 +48,7 @@ export function createHandler(options: HandlerOptions): ServiceImpl<typeof Handl
     const { name, term } = pchannelTerm(request);
     const { messages, idempotencyKey, barrierTick } = request;
     const { wal } = pchannels.find(name, term);
+    checkMessages(messages);
     const appendOptions: AppendOptions = { signal };
     if (idempotencyKey !== "") appendOptions.idempotencyKey = idempotencyKey;
     if (barrierTick !== 0n) appendOptions.barrier = barrierTick;
@@ -105,9 +107,11 @@ export function createHandler(options: HandlerOptions): ServiceImpl<typeof Handl
 
     getFlushCheckpoints(request) {
       const { name, term } = pchannelTerm(request);
-      const { flusher } = pchannels.find(name, term);
+      const { flusher, wal } = pchannels.find(name, term);
+      const existing = wal.vchannels();
       const checkpoints = request.vchannels.flatMap((vchannel) => {
-        const tick = flusher.checkpoint(vchannel);
+        // One that exists and that the flusher has not read of yet is not a dropped one.
+        const tick = flusher.checkpoint(vchannel) ?? (existing.has(vchannel) ? 0n : undefined);
         return tick === undefined ? [] : [{ vchannel, tick }];
       });
       return { checkpoints, problem: flusher.status().problem };

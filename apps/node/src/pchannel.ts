@@ -67,12 +67,26 @@ export async function openPchannel(
   context: PchannelContext,
   signal: AbortSignal,
 ): Promise<OpenPchannel> {
-  const { store, budget, clock, random, logger } = context;
   const { snapshot, problem } = await claim(name, term, context, signal);
   const wal = await openLog(name, term, context, snapshot, problem, signal);
+  try {
+    return serveLog(wal, context, snapshot);
+  } catch (error) {
+    await wal.close();
+    throw error;
+  }
+}
+
+function serveLog(
+  wal: Wal,
+  context: PchannelContext,
+  snapshot: PchannelSnapshot | undefined,
+): OpenPchannel {
+  const { store, budget, clock, random, logger } = context;
+  const { pchannel, term } = wal;
   const retention = createRetention(context.retention, snapshot?.retention);
   const flusher = createFlusher({
-    pchannel: name,
+    pchannel,
     term,
     wal,
     store,
@@ -85,7 +99,7 @@ export async function openPchannel(
     onBatch: (batch) => retention.observe(batch),
   });
   const keeper = createKeeper({
-    pchannel: name,
+    pchannel,
     term,
     wal,
     retention,
@@ -108,10 +122,10 @@ export async function openPchannel(
     const healthy = !wal.signal.aborted;
     await wal.close();
     if (healthy) await keeper.saveLast(closeMs);
-    logger.info("pchannel closed", { pchannel: name, term });
+    logger.info("pchannel closed", { pchannel, term });
   };
   return {
-    name,
+    name: pchannel,
     term,
     wal,
     flusher,
