@@ -140,7 +140,7 @@ async function openStore(): Promise<ObjectStore> {
   if (!flags.store) return await createFileObjectStore({ dir: storeFolder });
   return await openObjectStore({
     store: flags.store,
-    s3Endpoint: flags["s3-endpoint"],
+    s3Endpoint: flags["s3-endpoint"] ?? process.env.MILLRACE_S3_ENDPOINT,
     s3Region: flags["s3-region"],
   });
 }
