@@ -52,7 +52,8 @@ export async function deleteKeys(
     return create(DeleteResponseSchema, {
       keys: batch.rows,
       tick: largestTick(answers),
-      duplicate: answers.every(({ duplicate }) => duplicate),
+      // Under a key of the call's own, a duplicate is what an earlier try of this call had written.
+      duplicate: request.idempotencyKey !== "" && answers.every(({ duplicate }) => duplicate),
     });
   });
 }

@@ -10,7 +10,6 @@ import {
   checkColumns,
   defaultPartition,
   int64Column,
-  type JsonRow,
   MillraceError,
   primaryKeyOf,
   rowBytes,
@@ -38,24 +37,22 @@ export async function insert(
   signal: AbortSignal,
 ): Promise<InsertResponse> {
   const key = idempotencyKey("insert", request.idempotencyKey, context.random);
+  let runs = 0;
   return withCollection(context, request.collection, signal, async (collection) => {
+    runs++;
     const given = readRows(request, collection, context);
-    const { rows, ids } = await withIds(
-      context,
-      collection,
-      given,
-      request.idempotencyKey !== "",
-      signal,
-    );
+    const { rows, ids } = await withIds(context, collection, given, signal);
     const writes = placeRows(context, collection, request.partition, rows);
     const answers = await write(context, writes, { key, signal });
-    const repeated = answers.some(({ duplicate }) => duplicate);
+    // Under a key of the call's own, a duplicate is what a try of this very run had written.
+    const own = request.idempotencyKey === "";
+    const repeated = !(own && runs === 1) && answers.some(({ duplicate }) => duplicate);
     return create(InsertResponseSchema, {
       rows: rows.rows,
       tick: largestTick(answers),
       // What an earlier call wrote has the ids of that call, which are not known here.
       ids: repeated ? [] : Array.from(ids),
-      duplicate: answers.every(({ duplicate }) => duplicate),
+      duplicate: !own && answers.every(({ duplicate }) => duplicate),
     });
   });
 }
@@ -75,7 +72,7 @@ function readRows(
   }
   const batch = request.columns
     ? checkColumns(schema, request.columns, { path: "columns" })
-    : rowsToColumns(schema, request.rows as JsonRow[], { path: "rows" });
+    : rowsToColumns(schema, request.rows, { path: "rows" });
   if (batch.rows === 0) throw invalid("columns.rows", "is 0; give at least one row");
   checkSizes(batch, limits.maxRowBytes, limits.maxInsertBytes);
   return batch;
@@ -97,21 +94,21 @@ function checkSizes(batch: ColumnBatch, maxRowBytes: number, maxBytes: number): 
   }
 }
 
-/** The rows with the ids of an autoId primary key, in the key's place among the columns. */
+/**
+ * The rows with the ids of an autoId primary key, in the key's place among the columns. The shards of
+ * the rows do not depend on the ids, so that a repeated call writes each row where it was before.
+ */
 async function withIds(
   context: ProxyContext,
   { schema, vchannels }: Collection,
   batch: ColumnBatch,
-  repeatable: boolean,
   signal: AbortSignal,
 ): Promise<{ rows: ColumnBatch; ids: BigInt64Array }> {
   const fields = schema?.fields ?? [];
   const place = fields.findIndex((field) => field.primaryKey && field.autoId);
   const field = fields[place];
   if (!field) return { rows: batch, ids: new BigInt64Array(0) };
-  const ids = repeatable
-    ? await takeIdsByPlace(context.ids, batch.rows, vchannels.length, signal)
-    : await context.ids.take(batch.rows, signal);
+  const ids = await takeIdsByPlace(context.ids, batch.rows, vchannels.length, signal);
   const columns = batch.columns.toSpliced(place, 0, int64Column(field.name, ids));
   return { rows: create(ColumnBatchSchema, { rows: batch.rows, columns }), ids };
 }

@@ -43,9 +43,14 @@ export async function* tail(
   const scope = createScope(signal);
   const onAbort = (): void => queue.fail(scope.signal.reason);
   scope.signal.addEventListener("abort", onAbort, { once: true });
-  const reading = readAll(context, request, collection, starts, queue, scope.signal);
+  let inPlace = false;
+  const onInPlace = (): void => {
+    inPlace = true;
+    void queue.push(heartbeat(), 0);
+  };
+  const reading = readAll(context, request, collection, starts, queue, onInPlace, scope.signal);
   try {
-    yield* withHeartbeats(queue, context.clock);
+    yield* withHeartbeats(queue, context.clock, () => inPlace);
   } finally {
     scope.abort(new MillraceError("CANCELLED", "the tail has ended"));
     await reading;
@@ -59,6 +64,7 @@ async function readAll(
   collection: Collection,
   starts: ReadonlyMap<string, ReaderStart>,
   queue: Queue<TailResponse>,
+  onInPlace: () => void,
   signal: AbortSignal,
 ): Promise<void> {
   const { owners, clock, logger } = context;
@@ -66,7 +72,7 @@ async function readAll(
   let waiting = starts.size;
   const onReady = (): void => {
     waiting--;
-    if (waiting === 0) void queue.push(heartbeat(), 0);
+    if (waiting === 0) onInPlace();
   };
   const readers = Array.from(starts, async ([vchannel, start]) => {
     const onMessage = async (message: StoredMessage): Promise<void> => {
@@ -115,15 +121,16 @@ function positionOf({ id }: TailPosition, field: string): Position {
   return { sequence: Number(id.sequence), index: id.index };
 }
 
-/** What the queue holds, with heartbeats when it is quiet. */
+/** What the queue holds, with heartbeats when it is quiet; none before the stream is in place. */
 async function* withHeartbeats(
   queue: Queue<TailResponse>,
   clock: Clock,
+  inPlace: () => boolean,
 ): AsyncIterable<TailResponse> {
   let quiet = true;
   const beat = (): void => {
     // A client that is slow to take what there is needs no sign of life.
-    if (quiet && queue.isEmpty()) void queue.push(heartbeat(), 0);
+    if (quiet && inPlace() && queue.isEmpty()) void queue.push(heartbeat(), 0);
     quiet = true;
     cancel = clock.schedule(heartbeatMs / 2, beat);
   };

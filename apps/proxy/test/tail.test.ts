@@ -71,6 +71,16 @@ test("a tail begins with a heartbeat when it is in place, and gives signs of lif
   expect(tail.events.length).toBeGreaterThanOrEqual(3);
 });
 
+test("there is no sign of life before the stream is in place", async () => {
+  const { cluster } = await start(2);
+  cluster.announce({ nodes: [] });
+  const tail = openTail(cluster, { from: TailFrom.LATEST });
+  await cluster.clock.advance(10_000);
+  expect(tail.events).toEqual([]);
+  cluster.announce();
+  await tail.until(() => tail.events.length > 0);
+});
+
 test("latest delivers what is acknowledged after the first heartbeat, and nothing before", async () => {
   const { cluster } = await start(2);
   await insert(cluster, 1, 2, 3);

@@ -16,7 +16,9 @@ export function serverErrors(logger: Logger): Interceptor {
   return (next) => async (request) => {
     const convert = (error: unknown): ConnectError => {
       const converted = toConnectError(error);
-      if (converted.code === Code.Internal) {
+      // A handler that throws the reason of its signal was cancelled, whatever the reason looks like.
+      const wasCancelled = request.signal.aborted && error === request.signal.reason;
+      if (converted.code === Code.Internal && !wasCancelled) {
         logger.error("a handler failed", {
           method: `${request.service.typeName}/${request.method.name}`,
           error: stackOf(error),
