@@ -111,6 +111,38 @@ test("an idle vchannel does not hold the checkpoint back, and its rows do", asyn
   await flusher.close();
 });
 
+test("the next owner does not take rows for flushed that it has not read yet", async () => {
+  const bench = await createBench();
+  const first = bench.flusher();
+  first.start();
+  const tick = await bench.insert([1]);
+  await bench.clock.advance(0);
+  const from = first.snapshot();
+  await first.close();
+  await bench.takeOver();
+  const second = bench.flusher({ from });
+  expect(second.checkpoint(bench.vchannel)).toBeLessThan(tick);
+  second.start();
+  await flushed(bench, second, await bench.flush());
+  expect(await bench.tableIds()).toEqual([1]);
+  await second.close();
+});
+
+test("a message that cannot be read stops the reading at its place, and nothing is read twice", async () => {
+  const bench = await createBench();
+  const flusher = bench.flusher();
+  const broken = { type: 2, vchannel: bench.vchannel, header: new Uint8Array([255]) };
+  const good = bench.insert([1, 2]);
+  const bad = bench.wal.append([{ ...broken, payload: new Uint8Array() }]);
+  await Promise.all([good, bad]);
+  flusher.start();
+  await bench.clock.advance(60_000);
+  const { problem, rows } = flusher.status();
+  expect(problem).toMatch(/message \d+ of batch \d+ is of type 2/);
+  expect(rows).toBeLessThanOrEqual(2);
+  await flusher.close();
+});
+
 test("dropping the collection discards what grows and lets the log go", async () => {
   const bench = await createBench();
   const flusher = bench.flusher();
