@@ -27,6 +27,8 @@ export interface ListenOptions {
   port: number;
   /** The largest request body in bytes. Default 64 MiB. */
   maxBodyBytes?: number;
+  /** Origins such as `https://app.example` whose pages may call the routes; `*`: all. Default: none. */
+  origins?: readonly string[];
   /** Takes the errors that are nobody's intention. Default: none are kept. */
   logger?: Logger;
   /** Measures the grace of `close`. Default: the system's. */
@@ -54,11 +56,12 @@ const windowBytes = 4 * 1024 * 1024;
  * the port is in use, and with `PERMISSION_DENIED` or `INVALID_ARGUMENT` if it cannot be bound.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { routes, app, host, port, logger = silentLogger, clock = systemClock } = options;
+  const { routes, app, host, port, origins = [] } = options;
+  const { logger = silentLogger, clock = systemClock } = options;
   const router = routerOptions(logger, options.maxBodyBytes);
   const shutdown = new AbortController();
   router.interceptors = [...(router.interceptors ?? []), streamShutdown(shutdown.signal)];
-  const answer = createRequestListener({ routes, router, app, logger });
+  const answer = createRequestListener({ routes, router, app, origins, logger });
 
   const http1 = serveHttp1(answer, shutdown.signal);
   const http2 = serveHttp2(answer, shutdown.signal);

@@ -19,6 +19,7 @@ import {
 import { getRequestListener } from "@hono/node-server";
 import type { Logger } from "@millrace/types";
 import type { Hono } from "hono";
+import { corsHeaders, preflightHeaders } from "./cors.ts";
 import type { Routes } from "./routes.ts";
 
 /** Answers one request. */
@@ -33,6 +34,8 @@ export interface RequestListenerOptions {
   router: ConnectRouterOptions;
   /** Answers what the routes do not. Default: 404. */
   app?: Hono | undefined;
+  /** Origins whose pages may call the routes; `*`: all. */
+  origins: readonly string[];
   logger: Logger;
 }
 
@@ -49,7 +52,14 @@ export function createRequestListener(options: RequestListenerOptions): RequestL
     const handler = handlers.get(path);
     if (!handler) {
       if (fallback) void fallback(request, response);
-      else refuse(response, 404);
+      else finish(response, 404);
+      return;
+    }
+    const headers = corsHeaders(options.origins, request.headers.origin);
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    if (request.method === "OPTIONS") {
+      for (const [name, value] of Object.entries(preflightHeaders)) response.setHeader(name, value);
+      finish(response, 204);
       return;
     }
     const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
@@ -66,12 +76,12 @@ export function createRequestListener(options: RequestListenerOptions): RequestL
       answer(request, response);
     } catch {
       // A request without an authority, or with one that is no host, has no URL.
-      refuse(response, 400);
+      finish(response, 400);
     }
   };
 }
 
-function refuse(response: ServerResponse | Http2ServerResponse, status: number): void {
+function finish(response: ServerResponse | Http2ServerResponse, status: number): void {
   response.statusCode = status;
   response.end();
 }

@@ -24,7 +24,7 @@ afterEach(async () => {
   await Promise.all(open.splice(0).map((server) => server.close(0)));
 });
 
-async function start(options: { maxBodyBytes?: number } = {}) {
+async function start(options: { maxBodyBytes?: number; origins?: string[] } = {}) {
   const { routes, ...rest } = fixture();
   const app = createApp({ routes });
   const server = await listen({ routes, app, host: "127.0.0.1", port: 0, ...options });
@@ -191,6 +191,27 @@ test("refuses a body above the limit, announced, chunked or packed", async () =>
     duplex: "half",
   } as RequestInit);
   expect(await chunked.json()).toMatchObject({ code: "resource_exhausted" });
+});
+
+test("pages of the allowed origins may call from a browser, others may not", async () => {
+  const { url } = await start({ origins: ["https://app.example"] });
+  const method = `${url}/millrace.v1.AllocatorService/AllocateTimestamps`;
+  const preflight = (origin: string) =>
+    fetch(method, {
+      method: "OPTIONS",
+      headers: { origin, "access-control-request-method": "POST" },
+    });
+  const good = await preflight("https://app.example");
+  expect(good.status).toBe(204);
+  expect(good.headers.get("access-control-allow-origin")).toBe("https://app.example");
+  expect(good.headers.get("access-control-allow-headers")).toContain("Connect-Protocol-Version");
+  const bad = await preflight("https://evil.example");
+  expect(bad.headers.get("access-control-allow-origin")).toBeNull();
+
+  const answer = await post(method, '{"count":3}', { origin: "https://app.example" });
+  expect(answer.headers.get("access-control-allow-origin")).toBe("https://app.example");
+  expect(answer.headers.get("access-control-expose-headers")).toContain("Grpc-Status");
+  expect(await answer.json()).toMatchObject({ count: 3 });
 });
 
 test("a request that is not HTTP, or has no usable host, does not harm the server", async () => {
