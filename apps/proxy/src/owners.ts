@@ -15,8 +15,10 @@ import {
   MillraceError,
   type Random,
 } from "@millrace/types";
-import { AssignmentService, HandlerService, type PchannelTerm } from "@millrace/types/gen";
+import { HandlerService } from "@millrace/types/gen";
 import type { Assignments, Owner } from "./assignments.ts";
+import { createGate } from "./gate.ts";
+import { createReporter } from "./reporter.ts";
 import { createScope } from "./scope.ts";
 
 /** One try of a call, at the owner of this moment. */
@@ -75,8 +77,9 @@ const movedCodes: readonly ErrorCode[] = [
   "UNAVAILABLE",
 ];
 
-const reportTimeoutMs = 2000;
 const minPauseMs = 10;
+/** How often a call that waits for another one's try looks whether it may go on, in milliseconds. */
+const gateMs = 50;
 
 /** `true` if the same call may succeed at another owner, or at this one a little later. */
 export function isMoved(error: MillraceError): boolean {
@@ -85,27 +88,9 @@ export function isMoved(error: MillraceError): boolean {
 
 /** Makes calls to owners. */
 export function createOwners(options: OwnersOptions): Owners {
-  const { assignments, transportFor, clock, random, logger, timeoutMs } = options;
-  const coordinator = createClient(AssignmentService, options.coord);
-  const reporting = new Set<string>();
-
-  /** Once at a time for each pchannel and term: thousands of calls may fail at once. */
-  const report = async (pchannel: PchannelTermShape, error: MillraceError): Promise<void> => {
-    const key = `${pchannel.name}@${pchannel.term}`;
-    if (reporting.has(key)) return;
-    reporting.add(key);
-    const scope = createScope();
-    const cancel = clock.schedule(reportTimeoutMs, () => scope.abort());
-    try {
-      const { code, message } = error;
-      await coordinator.reportError({ pchannel, code, message }, { signal: scope.signal });
-    } catch (failure) {
-      logger.debug("a report did not reach the coordinator", { pchannel: key, error: failure });
-    } finally {
-      cancel();
-      reporting.delete(key);
-    }
-  };
+  const { assignments, transportFor, clock, random, timeoutMs } = options;
+  const report = createReporter(options);
+  const gate = createGate();
 
   const owners: Owners = {
     handlerOf: (owner) => createClient(HandlerService, transportFor(owner.address)),
@@ -119,7 +104,7 @@ export function createOwners(options: OwnersOptions): Owners {
     },
 
     async recover({ pchannel, owner, error, attempt }, signal) {
-      void report({ name: pchannel, term: owner.term }, error);
+      void report(pchannel, owner.term, error);
       const pause = backoffDelay(attempt, random, { initialMs: 20, maxMs: 500 });
       await assignments.changed(pchannel, owner, pause, signal);
       // A new owner may fail as fast as the old one; never spin.
@@ -128,22 +113,36 @@ export function createOwners(options: OwnersOptions): Owners {
 
     async call(pchannel, signal, call) {
       const scope = createScope(signal);
+      const visitor = {};
+      let place = "";
       let last: MillraceError | undefined;
       let maybeApplied = false;
       const cancel = clock.schedule(timeoutMs, () => scope.abort(timeout));
       try {
-        for (let attempt = 0; ; attempt++) {
+        for (let attempt = 0; ; ) {
           const owner = await owners.find(pchannel, scope.signal);
+          const found = `${pchannel}@${owner.term}`;
+          if (found !== place) gate.leave(place, visitor);
+          place = found;
+          if (!gate.isOpen(place, visitor)) {
+            await assignments.changed(pchannel, owner, gateMs, scope.signal);
+            continue;
+          }
           try {
             const target = { name: pchannel, term: owner.term };
-            return await call(owners.handlerOf(owner), target, scope.signal);
+            const answer = await call(owners.handlerOf(owner), target, scope.signal);
+            gate.clear(place);
+            return answer;
           } catch (reason) {
             const error = MillraceError.from(reason);
             // A try that was cut by the end of the time has an outcome that nobody knows.
             maybeApplied ||= error.maybeApplied || scope.signal.aborted;
             if (scope.signal.aborted || !isMoved(error)) throw error;
             last = error;
+            gate.trip(place, visitor);
+            if (!gate.isOpen(place, visitor)) continue;
             await owners.recover({ pchannel, owner, error, attempt }, scope.signal);
+            attempt++;
           }
         }
       } catch (reason) {
@@ -155,13 +154,12 @@ export function createOwners(options: OwnersOptions): Owners {
       } finally {
         cancel();
         scope.release();
+        gate.leave(place, visitor);
       }
     },
   };
   return owners;
 }
-
-type PchannelTermShape = Pick<PchannelTerm, "name" | "term">;
 
 const timeout = new MillraceError("DEADLINE_EXCEEDED", "the owner did not answer in time");
 

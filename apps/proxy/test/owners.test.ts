@@ -84,6 +84,40 @@ test("retries pause, so that an owner which fails at once is not asked without e
   expect(cluster.nodes[0].appends.length).toBeLessThan(60);
 });
 
+test("while an owner fails, one call tries and the others wait; then all go on", async () => {
+  const { cluster, vchannel } = await start();
+  let failing = true;
+  cluster.nodes[0].before = () => {
+    if (failing) throw new MillraceError("CHANNEL_FENCED", "moving");
+  };
+  const calls = Array.from({ length: 50 }, () => cluster.client.insert({ collection: "c", rows }));
+  for (const call of calls) call.catch(() => undefined);
+  await cluster.until(() => cluster.nodes[0].appends.length >= 50);
+  await cluster.clock.advance(5000);
+  expect(cluster.nodes[0].appends.length).toBeLessThan(90);
+  failing = false;
+  await finish(cluster, Promise.all(calls));
+  expect(await countRows(cluster, vchannel)).toBe(150);
+});
+
+test("a call that tried for others and gave up does not leave them waiting", async () => {
+  const { cluster } = await start();
+  let failing = true;
+  cluster.nodes[0].before = () => {
+    if (failing) throw new MillraceError("CHANNEL_FENCED", "moving");
+  };
+  const controller = new AbortController();
+  const { signal } = controller;
+  const first = cluster.client.insert({ collection: "c", rows }, { signal });
+  first.catch(() => undefined);
+  await cluster.until(() => cluster.nodes[0].appends.length > 2);
+  const second = cluster.client.insert({ collection: "c", rows });
+  await cluster.clock.advance(500);
+  controller.abort();
+  failing = false;
+  expect((await finish(cluster, second)).rows).toBe(3);
+});
+
 test("a caller that gives up ends the retries", async () => {
   const { cluster } = await start();
   cluster.nodes[0].before = () => {

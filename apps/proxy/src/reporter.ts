@@ -1,0 +1,43 @@
+/**
+ * Telling the coordinator which owners were not reached.
+ *
+ * @module
+ */
+
+import { createClient, type Transport } from "@connectrpc/connect";
+import type { Clock, Logger, MillraceError } from "@millrace/types";
+import { AssignmentService } from "@millrace/types/gen";
+import { createScope } from "./scope.ts";
+
+/** Options of {@linkcode createReporter}. */
+export interface ReporterOptions {
+  coord: Transport;
+  clock: Clock;
+  logger: Logger;
+}
+
+/** Reports that the owner of a pchannel at a term failed a call. Never rejects. */
+export type Reporter = (pchannel: string, term: bigint, error: MillraceError) => Promise<void>;
+
+const timeoutMs = 2000;
+
+/** Makes reports, one at a time for each pchannel and term: thousands of calls may fail at once. */
+export function createReporter({ coord, clock, logger }: ReporterOptions): Reporter {
+  const client = createClient(AssignmentService, coord);
+  const underWay = new Set<string>();
+  return async (name, term, { code, message }) => {
+    const key = `${name}@${term}`;
+    if (underWay.has(key)) return;
+    underWay.add(key);
+    const { signal, abort } = createScope();
+    const cancel = clock.schedule(timeoutMs, () => abort());
+    try {
+      await client.reportError({ pchannel: { name, term }, code, message }, { signal });
+    } catch (error) {
+      logger.debug("a report did not reach the coordinator", { pchannel: name, term, error });
+    } finally {
+      cancel();
+      underWay.delete(key);
+    }
+  };
+}
