@@ -292,6 +292,12 @@ describe("opening a bucket", () => {
     });
   });
 
+  test("asks no more than its attempts when the server has trouble", async () => {
+    fake.fail(() => true, { answer: 503 }, 100);
+    await expect(openS3ObjectStore(optionsOf())).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    expect(fake.requests).toHaveLength(5);
+  });
+
   test("is retryable when the server is away", async () => {
     await fake.close();
     const opening = openS3ObjectStore(optionsOf());

@@ -93,11 +93,16 @@ async function probeReplace(stores: readonly S3Store[], key: string): Promise<S3
   });
 }
 
+/** Runs a probe and removes its object. */
 async function withProbe<T>(store: S3Store, key: string, probe: () => Promise<T>): Promise<T> {
   try {
-    return await probe();
-  } finally {
+    const result = await probe();
     await store.deleteWhole(key);
+    return result;
+  } catch (error) {
+    // Of a server that cannot be reached or lets nobody in there is nothing to remove.
+    if (MillraceError.is(error, "UNIMPLEMENTED")) await store.deleteWhole(key);
+    throw error;
   }
 }
 
