@@ -31,7 +31,7 @@ test("every flag has an environment variable and a line of help", () => {
   }
   for (const command of commands) {
     expect(command.description(), command.name()).not.toBe("");
-    const help = command.helpInformation();
+    const help = command.helpInformation().replace(/\s+/g, " ");
     for (const option of command.options) {
       if (option.long === "--version") continue;
       const variable = `MILLRACE_${option.long?.slice(2).replaceAll("-", "_").toUpperCase()}`;

@@ -25,7 +25,7 @@ interface InsertFlags extends ClientFlags {
   create?: boolean;
   key?: string;
   shards: number;
-  partition: string;
+  partition?: string;
   format?: Format;
   idempotencyPrefix?: string;
   batchRows: number;
@@ -45,7 +45,7 @@ export function insertCommand(io: Io): Command {
     .addOption(flag("--create", "create the collection if it is new, with an inferred schema"))
     .addOption(flag("--key <field>", "primary key of a new collection; else one is filled in"))
     .addOption(shardsFlag())
-    .addOption(flag("--partition <name>", "partition that the rows go to").default(""))
+    .addOption(flag("--partition <name>", "partition that the rows go to, else _default"))
     .addOption(format.env(environmentName(format)).choices(formats))
     .addOption(
       flag("--idempotency-prefix <prefix>", "a rerun with the same prefix inserts nothing twice"),
@@ -112,7 +112,7 @@ async function run(insertion: InsertRun): Promise<void> {
   const retry = { clock, random, signal, retryForMs: flags.retryFor, onRetry };
   try {
     const schema = await retrying(() => schemaOf(insertion, progress), retry);
-    const { batchRows, inFlight, partition } = flags;
+    const { batchRows, inFlight, partition = "" } = flags;
     const batches = input.batches(schema, { batchRows, batchBytes });
     const options = { client, collection: name, partition, prefix, inFlight, retry, counts };
     await insertBatches(batches, options);

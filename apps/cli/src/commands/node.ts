@@ -11,7 +11,14 @@ import { lockFolder } from "@millrace/storage/file";
 import { HandlerService, ManagerService } from "@millrace/types/gen";
 import { Command } from "commander";
 import type { Io } from "../io.ts";
-import { coordFlag, flag, type ListenAddress, listenFlag, parseBaseUrl } from "../options.ts";
+import {
+  coordFlag,
+  flag,
+  type ListenAddress,
+  listenFlag,
+  parseBaseUrl,
+  parseDuration,
+} from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
 import { readNodeId } from "../wiring/data-folder.ts";
 import { type LogSpec, openLogBackend, walFlag } from "../wiring/log-backend.ts";
@@ -29,6 +36,7 @@ interface NodeFlags extends ObjectStoreFlags {
   coord: string;
   data: string;
   wal: LogSpec;
+  drainFor: number;
   logLevel: LogLevel;
 }
 
@@ -44,6 +52,11 @@ export function nodeCommand(io: Io): Command {
     .addOption(flag("--data <dir>", "folder of its own, with its id").default("./millrace-node"))
     .addOption(walFlag());
   for (const option of objectStoreFlags()) command.addOption(option);
+  command.addOption(
+    flag("--drain-for <duration>", "at the end, how long its logs may take to move to other nodes")
+      .argParser(parseDuration)
+      .default(10_000, "10s"),
+  );
   return command.addOption(logLevelFlag()).action((flags: NodeFlags) => runNode(io, flags));
 }
 
@@ -64,6 +77,7 @@ async function runNode(io: Io, flags: NodeFlags): Promise<void> {
     const coord = pool.transportFor(flags.coord);
     const node = createNode({
       ...{ nodeId, address, coord, backend, store, clock, random, logger },
+      drainMs: flags.drainFor,
     });
     await serve({
       ...{ io, logger },

@@ -13,36 +13,32 @@ import type { SourceRow } from "./rows.ts";
 type Fit = (text: string) => unknown;
 
 /**
- * Turns the texts of rows into JSON values by the types of a schema. Null stays null; an empty
- * quoted text is null too, except for VARCHAR, JSON and BYTES. Errors name the place and the field.
+ * Turns the texts of rows, in place, into JSON values by the types of a schema. Null stays null, or is
+ * left out where the field has a default; an empty quoted text is null too, except for VARCHAR and
+ * BYTES. Errors name the place and the field.
  */
 export function fitCells(
   schema: CollectionSchema,
-  rows: readonly SourceRow[],
+  rows: SourceRow[],
   place: (index: number) => string,
 ): SourceRow[] {
-  const fields = new Map(
-    schema.fields.map((field) => [
-      field.name,
-      { fit: fitOf(field), filled: field.defaultValue !== undefined && !field.nullable },
-    ]),
-  );
-  return rows.map((row, index) => {
-    const fitted: SourceRow = {};
-    for (const name of Object.keys(row)) {
+  for (const field of schema.fields) {
+    const { name } = field;
+    const fit = fitOf(field);
+    const filled = field.defaultValue !== undefined && !field.nullable;
+    rows.forEach((row, index) => {
       const text = row[name];
-      const field = fields.get(name);
-      // A default is used where a row lacks the field.
-      if (text === null && field?.filled) continue;
       try {
-        fitted[name] = typeof text === "string" && field ? field.fit(text) : text;
+        if (typeof text === "string") row[name] = fit(text);
+        // A default is used where a row lacks the field.
+        else if (text === null && filled) row[name] = undefined;
       } catch (error) {
         const problem = error instanceof Error ? error.message : String(error);
         throw failure(`${place(index)}: ${name} ${problem}`, error);
       }
-    }
-    return fitted;
-  });
+    });
+  }
+  return rows;
 }
 
 function fitOf(field: FieldSchema): Fit {
