@@ -40,15 +40,15 @@ export type LogEvent = { vchannel: string } & (
 export function readEvents(batch: RecordBatch): LogEvent[] {
   const events: LogEvent[] = [];
   for (const message of batch.messages()) {
-    const event = readEvent(message);
+    const event = readEvent(message, batch);
     if (event) events.push(event);
   }
   return events;
 }
 
-function readEvent(message: StoredMessage): LogEvent | undefined {
+function readEvent(message: StoredMessage, batch: RecordBatch): LogEvent | undefined {
   try {
-    return eventOf(message);
+    return eventOf(message, batch);
   } catch (cause) {
     const { type, id } = message;
     throw new MillraceError(
@@ -59,10 +59,14 @@ function readEvent(message: StoredMessage): LogEvent | undefined {
   }
 }
 
-function eventOf({ type, vchannel, header, payload, id }: StoredMessage): LogEvent | undefined {
+function eventOf(message: StoredMessage, { bytes }: RecordBatch): LogEvent | undefined {
+  const { type, vchannel, header, id } = message;
   switch (type) {
     case MessageType.INSERT: {
       const { partitionId, rows } = fromBinary(InsertHeaderSchema, header);
+      // A view keeps all of what it is a view of: no small part is to hold up a large whole.
+      const small = message.payload.byteLength * 2 < bytes.buffer.byteLength;
+      const payload = small ? message.payload.slice() : message.payload;
       const piece = { partitionId, rows, payload, sequence: id.sequence };
       return { kind: "insert", vchannel, piece };
     }
