@@ -37,6 +37,9 @@ export interface Keeper {
   readonly signal: AbortSignal;
 }
 
+/** A snapshot that takes long to save is saved more seldom: the pause is so many times as long. */
+const restFactor = 20;
+
 /**
  * Saves a snapshot whenever something has changed, and then truncates the log: never behind what the
  * saved snapshot says is in tables, and never what readers may still want.
@@ -69,21 +72,23 @@ export function createKeeper(options: KeeperOptions): Keeper {
   };
 
   const loop = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
+    for (let took = 0; !ending.signal.aborted; ) {
       await new Promise<void>((resolve) => {
-        const cancel = clock.schedule(intervalMs, resolve);
+        const cancel = clock.schedule(Math.max(intervalMs, took * restFactor), resolve);
         wake = () => {
           cancel();
           resolve();
         };
       });
       if (ending.signal.aborted) return;
+      const began = clock.monotonic();
       try {
         await save(ending.signal);
         await truncate();
       } catch (error) {
         if (!ending.signal.aborted) report(error);
       }
+      took = clock.monotonic() - began;
     }
   };
 

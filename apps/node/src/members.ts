@@ -79,10 +79,11 @@ export function createMembership(options: MembershipOptions): Membership {
   };
 
   const loop = async (): Promise<void> => {
-    while (!signal.aborted) {
+    for (let failures = 0; !signal.aborted; ) {
       let pause = leaseMs / 3;
       try {
         await beat();
+        failures = 0;
         // A new incarnation joins at once.
         if (heardAt === undefined) pause = 0;
         else if (draining) pause = Math.min(pause, hurryMs);
@@ -91,7 +92,8 @@ export function createMembership(options: MembershipOptions): Membership {
         const { code, message } = MillraceError.from(error);
         logger.warn("heartbeat failed", { nodeId, code, reason: message });
         if (code === "PRECONDITION_FAILED") await rejoin(message);
-        pause = Math.min(pause, hurryMs);
+        // Often enough not to miss the end of an absence that the lease outlasts.
+        pause = Math.min(leaseMs / 10, hurryMs * 2 ** failures++);
       }
       await pauseOrHurry(pause);
     }
