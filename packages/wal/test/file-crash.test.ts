@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
@@ -183,6 +183,33 @@ test("terms that were truncated leave nothing behind", async () => {
   ).toEqual([0, 5]);
   expect(left.filter((name) => name.startsWith("first-")).length).toBe(1);
   expect((await open(backend, 6)).bounds().next).toBe(25);
+});
+
+test("files that were truncated are written again, and what was left in them is never read", async () => {
+  const backend = createBackend("live", { segmentBytes: 8192 });
+  const wal = await open(backend, 1);
+  const payload = (i: number) => `${i}`.padEnd(1000, ".");
+  const inodes = new Set<number>();
+  let files = 0;
+  for (let i = 0; i < 100; i++) {
+    const { id } = await wal.append([text(payload(i))]);
+    const { ino } = await stat(await lastSegment("live", 1));
+    if (id.sequence % 7 === 0) files++;
+    inodes.add(ino);
+    await wal.truncate(i - 5);
+    const { first, next } = wal.bounds();
+    const expected = Array.from({ length: next - first }, (_, n) => payload(first + n));
+    expect(await textsIn(wal)).toEqual(expected);
+    if (i % 9 !== 0) continue;
+    await rm(join(root, "crashed"), { recursive: true, force: true });
+    await cp(join(root, "live"), join(root, "crashed"), { recursive: true });
+    const recovered = await open(createBackend("crashed", { segmentBytes: 8192 }), 2);
+    expect(await textsIn(recovered)).toEqual(expected);
+    await recovered.close();
+  }
+  expect(inodes.size).toBeLessThan(files / 2);
+  await wal.close();
+  expect(await readdir(folderOf("live", 1))).not.toContainEqual(expect.stringMatching("spare"));
 });
 
 test("an owner whose term was truncated away cannot acknowledge", async () => {

@@ -14,6 +14,7 @@ import { MillraceError } from "@millrace/types";
 import type { Crc32 } from "../../crc32.ts";
 import { createOnce, makeFolder, readText, syncFile, syncFolder } from "./files.node.ts";
 import { findEnd, listSegments, type Segment } from "./segment.node.ts";
+import { removeSpares } from "./spares.node.ts";
 
 /** What a chain of terms holds. */
 export interface Chain {
@@ -48,6 +49,7 @@ export async function extendChain(folder: string, term: number, crc32: Crc32): P
     const placed = await createOnce(fence, String(term));
     const following = placed ? term : Number(await readText(fence));
     if (!placed && following >= term) throw fenced(following);
+    await removeSpares(termFolder(folder, current));
     return { following, stop: placed };
   });
 }
@@ -182,14 +184,22 @@ export async function readFirst(folder: string): Promise<FirstPlace> {
   return first;
 }
 
-/** Forgets what is before the segment, durably, then frees the space. */
-export async function dropBefore(folder: string, segment: Segment): Promise<void> {
+/**
+ * Forgets what is before the segment, durably, then frees the space: a file for which `recycle` answers
+ * `true` is not removed.
+ */
+export async function dropBefore(
+  folder: string,
+  segment: Segment,
+  recycle: (dropped: Segment) => Promise<boolean>,
+): Promise<void> {
   const { term } = segment;
   const marker = `first-${digits(segment.first)}-${digits(term)}`;
   await writeFile(join(folder, marker), "");
   await syncFolder(folder);
-  for (const { first, path } of await listSegments(termFolder(folder, term), term)) {
-    if (first < segment.first) await rm(path, { force: true });
+  for (const dropped of await listSegments(termFolder(folder, term), term)) {
+    if (dropped.first >= segment.first) break;
+    if (!(await recycle(dropped))) await rm(dropped.path, { force: true });
   }
   for (const name of await readdir(folder)) {
     const older = Number(/^term-(\d{16})$/.exec(name)?.[1] ?? 0);

@@ -32,9 +32,10 @@ export const segmentIo: SegmentIo = {
   },
 };
 
-/** Creates a segment for writing; it must not exist. */
-export function createSegmentFile(path: string): Promise<FileHandle> {
-  return open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | dsync);
+/** Opens a segment for writing; one that is `new` must not exist, one that is `existing` must. */
+export function openSegmentFile(path: string, mode: "new" | "existing"): Promise<FileHandle> {
+  const create = mode === "new" ? constants.O_CREAT | constants.O_EXCL : 0;
+  return open(path, constants.O_RDWR | dsync | create);
 }
 
 /** Makes the entries of a folder durable. */

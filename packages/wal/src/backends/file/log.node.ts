@@ -47,7 +47,9 @@ export function createFileLog(options: WritableFileLogOptions): Log {
     const kept = segments[keep];
     if (keep <= 0 || !kept) return;
     segments.splice(0, keep);
-    await dropBefore(folder, kept);
+    await dropBefore(folder, kept, async (dropped) => {
+      return dropped.term === term && (await writer.recycle(dropped.path));
+    });
   }
 
   return {
@@ -119,6 +121,8 @@ async function* readSegments(
         const place = { sequence: reader.sequence(), offset: reader.offset() };
         const batch = await reader.read();
         if (!batch) {
+          // A file that was truncated may have been written anew.
+          if (sequence < (await firstOf(source))) throw await missing(source, sequence);
           const problem = reader.problem() ?? "it is missing";
           throw damaged(segment, place.sequence, place.offset, problem);
         }
@@ -139,8 +143,7 @@ async function* readSegments(
 
 /** The error for a batch whose segment is not there. */
 async function missing(source: SegmentSource, sequence: number): Promise<MillraceError> {
-  const marker = await readFirst(source.folder);
-  const first = Math.max(marker.sequence, source.segments[0]?.first ?? 0);
+  const first = await firstOf(source);
   if (sequence < first) {
     return new MillraceError(
       "OUT_OF_RANGE",
@@ -153,4 +156,9 @@ async function missing(source: SegmentSource, sequence: number): Promise<Millrac
     `the file with batch ${sequence} is missing in ${source.folder}`,
     { expected: `batch ${sequence}` },
   );
+}
+
+async function firstOf({ folder, segments }: SegmentSource): Promise<number> {
+  const marker = await readFirst(folder);
+  return Math.max(marker.sequence, segments[0]?.first ?? 0);
 }

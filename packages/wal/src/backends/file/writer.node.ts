@@ -9,8 +9,9 @@ import type { FileHandle } from "node:fs/promises";
 import { MillraceError } from "@millrace/types";
 import type { RecordBatch } from "../../record-batch.ts";
 import { fenced, fencePath, readFence, settleEnd, termFolder } from "./chain.node.ts";
-import { createSegmentFile, explain, type SegmentIo, syncFolder } from "./files.node.ts";
+import { explain, openSegmentFile, type SegmentIo, syncFolder } from "./files.node.ts";
 import { createSegment, markBatch, type Segment } from "./segment.node.ts";
+import { createSpares } from "./spares.node.ts";
 
 /** Options of {@linkcode createWriter}. */
 export interface WriterOptions {
@@ -34,6 +35,8 @@ export interface Writer {
   append(batch: RecordBatch): Promise<void>;
   /** Throws `CHANNEL_FENCED` if another owner has followed, or the reason if a write has failed. */
   check(): Promise<void>;
+  /** Takes over a file of this term that is no longer read; `false` if it is not needed. */
+  recycle(path: string): Promise<boolean>;
   /** Waits for what is under way, then writes down where the term ends. */
   close(): Promise<void>;
 }
@@ -55,6 +58,7 @@ export function createWriter(options: WriterOptions): Writer {
   const { folder, term, segmentBytes, io } = options;
   const ownFolder = termFolder(folder, term);
   const ownFence = fencePath(folder, term);
+  const spares = createSpares(ownFolder);
   const jobs: Job[] = [];
   let running: Promise<void> | undefined;
   let failure: MillraceError | undefined;
@@ -121,12 +125,13 @@ export function createWriter(options: WriterOptions): Writer {
   async function beginSegment(): Promise<void> {
     const following = createSegment(ownFolder, term, next);
     await file?.close();
-    file = await createSegmentFile(following.path);
+    const size = await spares.take(following.path);
+    file = await openSegmentFile(following.path, size === 0 ? "new" : "existing");
     await syncFolder(ownFolder);
     if (segment) segment.end = next;
     segment = following;
     offset = 0;
-    filled = 0;
+    filled = size;
     options.onSegment(segment);
   }
 
@@ -156,9 +161,11 @@ export function createWriter(options: WriterOptions): Writer {
       if (failure) throw failure;
       await refuseIfFenced();
     },
+    recycle: (path) => spares.keep(path),
     async close() {
       failure ??= new MillraceError("ON_SHUTDOWN", "the log is closed");
       await running;
+      await spares.close();
       await settle();
       await file?.close();
       file = undefined;
