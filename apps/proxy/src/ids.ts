@@ -54,21 +54,31 @@ export function createIdSource(allocate: AllocateIds): IdSource {
   };
 }
 
+/** Options of {@linkcode takeIdsByPlace}. */
+export interface PlaceOptions {
+  count: number;
+  shards: number;
+  /** The shard of the first row; those of the next follow in turn. */
+  firstShard: number;
+  signal: AbortSignal;
+}
+
 /**
- * Ids such that row `i` falls into shard `i % shards`. The shard of a row then follows from its place
- * in the call, not from the id it got, and a repeated call sends each row to the shard it went to
- * before.
+ * Ids such that row `i` falls into shard `(firstShard + i) % shards`. The shard of a row then follows
+ * from its place in the call, not from the id it got, and a repeated call sends each row to the shard
+ * it went to before.
  */
 export async function takeIdsByPlace(
   source: IdSource,
-  count: number,
-  shards: number,
-  signal: AbortSignal,
+  { count, shards, firstShard, signal }: PlaceOptions,
 ): Promise<BigInt64Array> {
   if (shards === 1) return source.take(count, signal);
   const result = new BigInt64Array(count);
   // The next row of each shard that has no id yet.
-  const nextRow = Array.from({ length: shards }, (_, shard) => shard);
+  const nextRow = Array.from(
+    { length: shards },
+    (_, shard) => (shard - (firstShard % shards) + shards) % shards,
+  );
   for (let missing = count; missing > 0; ) {
     const ids = await source.take(missing + 4 * shards, signal);
     for (const id of ids) {

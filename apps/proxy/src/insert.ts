@@ -26,6 +26,7 @@ import {
   MessageType,
 } from "@millrace/types/gen";
 import { idempotencyKey, type ProxyContext, partitionOf, withCollection } from "./context.ts";
+import { crc32 } from "./hash.ts";
 import { takeIdsByPlace } from "./ids.ts";
 import { groupByShard, shardsOfKeys, splitBySize } from "./route.ts";
 import { largestTick, type VchannelWrite, write } from "./write.ts";
@@ -41,7 +42,7 @@ export async function insert(
   return withCollection(context, request.collection, signal, async (collection) => {
     runs++;
     const given = readRows(request, collection, context);
-    const { rows, ids } = await withIds(context, collection, given, signal);
+    const { rows, ids } = await withIds(context, collection, given, key, signal);
     const writes = placeRows(context, collection, request.partition, rows);
     const answers = await write(context, writes, { key, signal });
     // Under a key of the call's own, a duplicate is what a try of this very run had written.
@@ -95,20 +96,29 @@ function checkSizes(batch: ColumnBatch, maxRowBytes: number, maxBytes: number): 
 }
 
 /**
- * The rows with the ids of an autoId primary key, in the key's place among the columns. The shards of
- * the rows do not depend on the ids, so that a repeated call writes each row where it was before.
+ * The rows with the ids of an autoId primary key, in its place among the columns. The shards of the
+ * rows follow from the idempotency key, not from the ids, so that a repeated call writes each row
+ * where it was before.
  */
 async function withIds(
   context: ProxyContext,
   { schema, vchannels }: Collection,
   batch: ColumnBatch,
+  key: string,
   signal: AbortSignal,
 ): Promise<{ rows: ColumnBatch; ids: BigInt64Array }> {
   const fields = schema?.fields ?? [];
   const place = fields.findIndex((field) => field.primaryKey && field.autoId);
   const field = fields[place];
   if (!field) return { rows: batch, ids: new BigInt64Array(0) };
-  const ids = await takeIdsByPlace(context.ids, batch.rows, vchannels.length, signal);
+  const bytes = new TextEncoder().encode(key);
+  const ids = await takeIdsByPlace(context.ids, {
+    count: batch.rows,
+    shards: vchannels.length,
+    // Calls begin at different shards, so that calls with few rows do not all meet in one.
+    firstShard: crc32(bytes, 0, bytes.length),
+    signal,
+  });
   const columns = batch.columns.toSpliced(place, 0, int64Column(field.name, ids));
   return { rows: create(ColumnBatchSchema, { rows: batch.rows, columns }), ids };
 }

@@ -12,6 +12,7 @@ import {
   MillraceError,
   type Position,
   pchannelOf,
+  type Tick,
 } from "@millrace/types";
 import { type ConsumeRequestSchema, type ConsumeResponse, MessageType } from "@millrace/types/gen";
 import { decodeBatches, type RecordBatch, type StoredMessage } from "@millrace/wal";
@@ -24,7 +25,9 @@ export type ReaderStart =
   | "earliest"
   | "latest"
   /** Behind a message that was received before. */
-  | { after: Position };
+  | { after: Position }
+  /** Behind all messages up to a tick. */
+  | { afterTick: Tick };
 
 /** Options of {@linkcode readVchannel}. */
 export interface ReaderOptions {
@@ -35,6 +38,8 @@ export interface ReaderOptions {
   logger: Logger;
   /** Called once, when the first owner has the stream in place. */
   onReady: () => void;
+  /** Called when every message up to a tick has been handed over, with ticks that grow. */
+  onTick?: (tick: Tick) => void;
   /** Takes a message; the next is read when it resolves. */
   onMessage: (message: StoredMessage) => Promise<void>;
   /** Ends the reader. */
@@ -65,11 +70,12 @@ interface Progress {
 export async function readVchannel(options: ReaderOptions): Promise<void> {
   const { vchannel, owners, logger, signal, start } = options;
   const pchannel = pchannelOf(vchannel);
-  const after = typeof start === "object" ? start.after : undefined;
+  const after = typeof start === "object" && "after" in start ? start.after : undefined;
+  const afterTick = typeof start === "object" && "afterTick" in start ? start.afterTick : 0n;
   const progress: Progress = {
     last: after,
     nextSequence: after?.sequence,
-    tick: 0n,
+    tick: afterTick,
     ready: false,
     doubt: undefined,
   };
@@ -161,7 +167,10 @@ async function deliver(
   for (const batch of decodeBatches(response.batches)) {
     if (await deliverBatch(batch, options, progress)) return true;
   }
-  if (response.tick > progress.tick) progress.tick = response.tick;
+  if (response.tick > progress.tick) {
+    progress.tick = response.tick;
+    options.onTick?.(response.tick);
+  }
   if (!progress.ready) {
     progress.ready = true;
     options.onReady();

@@ -43,10 +43,11 @@ export async function* tail(
   const scope = createScope(signal);
   const onAbort = (): void => queue.fail(scope.signal.reason);
   scope.signal.addEventListener("abort", onAbort, { once: true });
+  const ticks = new Map<string, Tick>();
   let inPlace = false;
   const onInPlace = (): void => {
     inPlace = true;
-    void queue.push(heartbeat(), 0);
+    void queue.push(heartbeat(ticks), 0);
   };
   const reading = readAll(context, request, collection, starts, queue, onInPlace, scope.signal);
   try {

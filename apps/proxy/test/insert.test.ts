@@ -135,6 +135,18 @@ test("autoId keys are given, answered in row order, and lie in the schema's orde
   expect(Object.keys(written[0] ?? {})).toEqual(["text", "id"]);
 });
 
+test("calls of one row spread over the shards where keys are given by Millrace", async () => {
+  const cluster = await startCluster();
+  const vchannels = await create(cluster, auto, 4);
+  for (let i = 0; i < 40; i++) {
+    await cluster.client.insert({ collection: "c", rows: [{ text: "t" }] });
+  }
+  const counts = await Promise.all(
+    vchannels.map(async (each) => (await rowsIn(cluster, each)).length),
+  );
+  expect(Math.min(...counts)).toBeGreaterThan(2);
+});
+
 test.each([plain, auto])("a repeated call with its key writes nothing again", async (schema) => {
   const cluster = await startCluster();
   const vchannels = await create(cluster, schema, 4);

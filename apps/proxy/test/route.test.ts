@@ -122,14 +122,18 @@ test("ids never repeat, are asked for in blocks, and calls at once share a block
   expect(blocks.length).toBe(2);
 });
 
-test("ids by place put row i into shard i % shards, whatever ids there are", async () => {
+test("ids by place give each row the shard of its place, whatever ids there are", async () => {
   let first = 0n;
   const source = createIdSource(async (count) => {
     const block = { first, count };
     first += BigInt(count) * 3n;
     return block;
   });
-  const ids = await takeIdsByPlace(source, 1000, 7, new AbortController().signal);
-  expect(new Set(ids).size).toBe(1000);
-  for (const [row, id] of ids.entries()) expect(shardOfId(id, 7)).toBe(row % 7);
+  const { signal } = new AbortController();
+  for (const firstShard of [0, 3, 6, 700_001]) {
+    const options = { count: 1000, shards: 7, firstShard, signal };
+    const ids = await takeIdsByPlace(source, options);
+    expect(new Set(ids).size).toBe(1000);
+    for (const [row, id] of ids.entries()) expect(shardOfId(id, 7)).toBe((firstShard + row) % 7);
+  }
 });
