@@ -112,6 +112,14 @@ describe("attempts", () => {
     await expect(store.get("key")).rejects.toMatchObject({ code: "ON_SHUTDOWN" });
   });
 
+  test("are not waited for after the store is closed", async () => {
+    fake.fail(isGet, { answer: 503, headers: { "retry-after": "3600" } });
+    const get = store.get("key");
+    await expect.poll(() => fake.requests.length).toBe(1);
+    await Promise.all([expect(get).rejects.toMatchObject({ code: "ON_SHUTDOWN" }), store.close()]);
+    expect(fake.requests).toHaveLength(1);
+  });
+
   test("carry the keys that are current, and the hash of the body", async () => {
     let turn = 0;
     const credentials = async () => {

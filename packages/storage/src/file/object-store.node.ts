@@ -28,7 +28,14 @@ import {
   preconditionFailed,
   reservedPrefix,
 } from "../keys.ts";
-import type { ListOptions, ObjectInfo, ObjectStore, PutOptions } from "../object-store.ts";
+import type {
+  GetOptions,
+  ListOptions,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+  StoredObject,
+} from "../object-store.ts";
 import { errnoOf, fileError, openFolder, syncFolder, writeAll } from "./files.node.ts";
 import {
   type Card,
@@ -96,10 +103,7 @@ class FileObjectStore implements ObjectStore {
     this.#parts = parts;
   }
 
-  async get(
-    key: string,
-    options: Parameters<ObjectStore["get"]>[1] = {},
-  ): ReturnType<ObjectStore["get"]> {
+  async get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
     checkKey(key);
     checkRange(options.range);
     options.signal?.throwIfAborted();

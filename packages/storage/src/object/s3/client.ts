@@ -86,7 +86,31 @@ class Client implements S3Client {
   }
 
   async send(request: S3Request): Promise<S3Answer> {
-    const { doing, accept = [], signal } = request;
+    if (this.#closed) throw this.#closedError(false);
+    request.signal?.throwIfAborted();
+    const stop = new AbortController();
+    const unfollow = follow(request.signal, stop);
+    this.#underWay.add(stop);
+    try {
+      return await this.#sendUntil(request, stop.signal);
+    } finally {
+      this.#underWay.delete(stop);
+      unfollow();
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const stop of this.#underWay) stop.abort(this.#closedError(true));
+  }
+
+  #closedError(maybeApplied: boolean): MillraceError {
+    const options = { retryable: false, maybeApplied };
+    return new MillraceError("ON_SHUTDOWN", `${this.location.name} is closed`, options);
+  }
+
+  async #sendUntil(request: S3Request, signal: AbortSignal): Promise<S3Answer> {
+    const { doing, accept = [] } = request;
     const changes = request.method !== "GET" && request.method !== "HEAD";
     let maybeRepeated = false;
     for (let attempt = 1; ; attempt++) {
@@ -94,9 +118,9 @@ class Client implements S3Client {
       let waitMs = backoffDelay(attempt - 1, this.#random, { initialMs: 100, maxMs: 5000 });
       let outcome: Omit<S3Answer, "maybeRepeated">;
       try {
-        outcome = await this.#attempt(request);
+        outcome = await this.#attempt(request, signal);
       } catch (error) {
-        signal?.throwIfAborted();
+        signal.throwIfAborted();
         if (MillraceError.is(error)) throw error;
         maybeRepeated ||= changes;
         if (last) throw unreachable(this.location, doing, error, maybeRepeated);
@@ -117,40 +141,27 @@ class Client implements S3Client {
     }
   }
 
-  close(): void {
-    this.#closed = true;
-    for (const controller of this.#underWay) controller.abort(this.#closedError());
-  }
-
-  #closedError(): MillraceError {
-    return new MillraceError("ON_SHUTDOWN", `${this.location.name} is closed`, {
-      retryable: false,
-    });
-  }
-
-  async #attempt(request: S3Request): Promise<Omit<S3Answer, "maybeRepeated">> {
-    if (this.#closed) throw this.#closedError();
-    request.signal?.throwIfAborted();
+  async #attempt(
+    request: S3Request,
+    signal: AbortSignal,
+  ): Promise<Omit<S3Answer, "maybeRepeated">> {
     const controller = new AbortController();
-    const onAbort = (): void => controller.abort(request.signal?.reason);
-    request.signal?.addEventListener("abort", onAbort, { once: true });
-    this.#underWay.add(controller);
+    const unfollow = follow(signal, controller);
     const deadline = createDeadline(this.#clock, this.#timeoutMs, controller);
     try {
       const { url, init } = await this.#sign(request);
       deadline.extend();
       const response = await this.#fetch(url, { ...init, signal: controller.signal });
       const body = await readBody(response, request.method, deadline.extend);
-      const failed = response.status >= 300;
-      const code = failed || isErrorBody(body, request) ? errorCodeOf(body) : "";
+      const mayFail = response.status >= 300 || mayHideError(request, body);
+      const code = mayFail ? errorCodeOf(body) : "";
       return { status: response.status, code, headers: response.headers, body };
     } catch (error) {
       // What fetch throws when it is aborted differs between runtimes; the reason is what counts.
       throw controller.signal.aborted ? controller.signal.reason : error;
     } finally {
       deadline.end();
-      this.#underWay.delete(controller);
-      request.signal?.removeEventListener("abort", onAbort);
+      unfollow();
     }
   }
 
@@ -241,9 +252,17 @@ async function readBody(
   return chunks.length === 1 && only !== undefined ? only : concatBytes(chunks, length);
 }
 
-/** S3 may begin an answer with 200 and find out later that the request fails; the body then says so. */
-function isErrorBody(body: Uint8Array, request: S3Request): boolean {
+/** S3 may begin an answer to a POST with 200 and find out later that it fails; the body then says so. */
+function mayHideError(request: S3Request, body: Uint8Array): boolean {
   return request.method === "POST" && body.length > 0;
+}
+
+/** Aborts the controller with the signal, until the function that it answers is called. */
+function follow(signal: AbortSignal | undefined, controller: AbortController): () => void {
+  const onAbort = (): void => controller.abort(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  if (signal?.aborted) onAbort();
+  return () => signal?.removeEventListener("abort", onAbort);
 }
 
 function retryAfterMs(headers: Headers): number {
