@@ -127,6 +127,17 @@ test("a tail prints each row once although its stream breaks again and again", a
   expect(stderr).toMatch(/connecting again[\s\S]*millrace: the collection was dropped\n$/);
 });
 
+test("a tail from the latest place misses nothing that comes while it is cut off", async () => {
+  const fake = await startFakeServer();
+  fake.breakTailAfter = 0;
+  fake.onTail = (positions) => {
+    // What the heartbeat said is where the second stream begins.
+    if (positions.some(({ tick }) => tick === 2n)) fake.breakTailAfter = 10;
+  };
+  const { stdout } = await millrace(["tail", "goods", "--server", fake.url]);
+  expect(stdout.split("\n").slice(0, 2)).toEqual(['{"n":6}', '{"n":7}']);
+});
+
 test("an interrupted tail ends without an error", async () => {
   const fake = await startFakeServer();
   const interruption = new AbortController();

@@ -18,6 +18,7 @@ import {
   ProxyService,
   TailFrom,
   TailMessageSchema,
+  type TailPosition,
   TailPositionSchema,
   type TailResponse,
   TailResponseSchema,
@@ -41,6 +42,8 @@ export interface FakeServer {
   onInsert: (key: string) => void | Promise<void>;
   /** Called for each poll of a flush; answers the problem, or `undefined` if it is flushed. */
   onFlushState: () => string | undefined;
+  /** Called with the positions of each tail. */
+  onTail: (positions: readonly TailPosition[]) => void;
   /** The stream of a tail breaks after so many messages. */
   breakTailAfter: number;
   close(): Promise<void>;
@@ -59,6 +62,7 @@ export async function startFakeServer(): Promise<FakeServer> {
     batches: new Map(),
     onInsert: () => undefined,
     onFlushState: () => undefined,
+    onTail: () => undefined,
     breakTailAfter: Number.POSITIVE_INFINITY,
     close: async () => listener?.close(0),
     async reopen() {
@@ -143,18 +147,23 @@ function proxyOf(fake: FakeServer): Partial<ServiceImpl<typeof ProxyService>> {
       const problem = fake.onFlushState();
       return { flushed: problem === undefined, problem: problem ?? "", checkpoints: [] };
     },
-    tail: (request) => tail(fake, request.from, request.positions[0]?.id?.sequence),
+    tail: ({ from, positions }) => tail(fake, from, positions[0]),
   };
 }
 
+/** Six messages, each at the tick that is its sequence; the latest place is behind the third. */
 async function* tail(
   fake: FakeServer,
   from: TailFrom,
-  after: bigint | undefined,
+  position: TailPosition | undefined,
 ): AsyncGenerator<TailResponse> {
+  fake.onTail(position ? [position] : []);
   let sent = 0;
-  yield create(TailResponseSchema, { event: { case: "heartbeat", value: {} } });
-  const start = after === undefined ? (from === TailFrom.EARLIEST ? 0n : 1n << 40n) : after + 1n;
+  const latest = from === TailFrom.EARLIEST ? -1n : 2n;
+  const after = position?.id?.sequence ?? position?.tick ?? latest;
+  const positions = after < 0n ? [] : [{ vchannel, tick: after }];
+  yield create(TailResponseSchema, { event: { case: "heartbeat", value: { positions } } });
+  const start = after + 1n;
   for (let sequence = start; sequence < 6n; sequence++) {
     if (sent++ >= fake.breakTailAfter) {
       throw new MillraceError("ON_SHUTDOWN", "the server is shutting down");

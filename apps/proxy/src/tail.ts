@@ -5,7 +5,13 @@
  */
 
 import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
-import { type Clock, columnsToRows, MillraceError, type Position } from "@millrace/types";
+import {
+  type Clock,
+  columnsToRows,
+  MillraceError,
+  type Position,
+  type Tick,
+} from "@millrace/types";
 import {
   type Collection,
   ColumnBatchSchema,
@@ -45,17 +51,31 @@ export async function* tail(
   scope.signal.addEventListener("abort", onAbort, { once: true });
   const ticks = new Map<string, Tick>();
   let inPlace = false;
-  const onInPlace = (): void => {
-    inPlace = true;
-    void queue.push(heartbeat(ticks), 0);
+  const beat = (): void => {
+    if (inPlace) void queue.push(heartbeat(ticks), 0);
   };
-  const reading = readAll(context, request, collection, starts, queue, onInPlace, scope.signal);
+  const observer: TailObserver = {
+    onInPlace() {
+      inPlace = true;
+      beat();
+    },
+    onTick: (vchannel, tick) => ticks.set(vchannel, tick),
+  };
+  const reading = readAll(context, request, collection, starts, queue, observer, scope.signal);
   try {
-    yield* withHeartbeats(queue, context.clock, () => inPlace);
+    yield* withHeartbeats(queue, context.clock, beat);
   } finally {
     scope.abort(new MillraceError("CANCELLED", "the tail has ended"));
     await reading;
   }
+}
+
+/** Is told how far a tail is. */
+interface TailObserver {
+  /** All vchannels are read. */
+  onInPlace(): void;
+  /** Every message of a vchannel up to a tick is in the queue. */
+  onTick(vchannel: string, tick: Tick): void;
 }
 
 /** Reads all the vchannels into the queue, and ends or fails it. Never rejects. */
@@ -65,7 +85,7 @@ async function readAll(
   collection: Collection,
   starts: ReadonlyMap<string, ReaderStart>,
   queue: Queue<TailResponse>,
-  onInPlace: () => void,
+  observer: TailObserver,
   signal: AbortSignal,
 ): Promise<void> {
   const { owners, clock, logger } = context;
@@ -73,15 +93,17 @@ async function readAll(
   let waiting = starts.size;
   const onReady = (): void => {
     waiting--;
-    if (waiting === 0) onInPlace();
+    if (waiting === 0) observer.onInPlace();
   };
   const readers = Array.from(starts, async ([vchannel, start]) => {
     const onMessage = async (message: StoredMessage): Promise<void> => {
       const response = toResponse(message, partitions, request.json);
       if (response) await queue.push(response, message.payload.length);
     };
+    const onTick = (tick: Tick): void => observer.onTick(vchannel, tick);
+    const callbacks = { onReady, onTick, onMessage };
     try {
-      await readVchannel({ vchannel, start, owners, clock, logger, onReady, onMessage, signal });
+      await readVchannel({ vchannel, start, owners, clock, logger, ...callbacks, signal });
     } catch (error) {
       queue.fail(error);
     }
@@ -104,7 +126,9 @@ function startsOf(request: TailRequest, collection: Collection): Map<string, Rea
         { field: `${field}.vchannel` },
       );
     }
-    starts.set(position.vchannel, { after: positionOf(position, field) });
+    const { id, tick } = position;
+    const start = !id && tick > 0n ? { afterTick: tick } : { after: positionOf(position, field) };
+    starts.set(position.vchannel, start);
   });
   return starts;
 }
@@ -122,20 +146,20 @@ function positionOf({ id }: TailPosition, field: string): Position {
   return { sequence: Number(id.sequence), index: id.index };
 }
 
-/** What the queue holds, with heartbeats when it is quiet; none before the stream is in place. */
+/** What the queue holds; `beat` is called when it is quiet. */
 async function* withHeartbeats(
   queue: Queue<TailResponse>,
   clock: Clock,
-  inPlace: () => boolean,
+  beat: () => void,
 ): AsyncIterable<TailResponse> {
   let quiet = true;
-  const beat = (): void => {
+  const check = (): void => {
     // A client that is slow to take what there is needs no sign of life.
-    if (quiet && inPlace() && queue.isEmpty()) void queue.push(heartbeat(), 0);
+    if (quiet && queue.isEmpty()) beat();
     quiet = true;
-    cancel = clock.schedule(heartbeatMs / 2, beat);
+    cancel = clock.schedule(heartbeatMs / 2, check);
   };
-  let cancel = clock.schedule(heartbeatMs / 2, beat);
+  let cancel = clock.schedule(heartbeatMs / 2, check);
   try {
     for (let next = await queue.take(); next; next = await queue.take()) {
       quiet = false;
@@ -146,8 +170,9 @@ async function* withHeartbeats(
   }
 }
 
-function heartbeat(): TailResponse {
-  return create(TailResponseSchema, { event: { case: "heartbeat", value: {} } });
+function heartbeat(ticks: ReadonlyMap<string, Tick>): TailResponse {
+  const positions = Array.from(ticks, ([vchannel, tick]) => ({ vchannel, tick }));
+  return create(TailResponseSchema, { event: { case: "heartbeat", value: { positions } } });
 }
 
 function partitionNames(partitions: readonly Partition[]): Map<bigint, string> {

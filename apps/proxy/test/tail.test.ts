@@ -270,6 +270,22 @@ async function describe(cluster: Cluster): Promise<string[]> {
   return (await cluster.client.describeCollection({ name: "c" })).collection?.vchannels ?? [];
 }
 
+test("a tail from the latest place goes on where a heartbeat says, although no message had come", async () => {
+  const { cluster } = await start(2);
+  await insert(cluster, 1, 2, 3, 4);
+  const first = openTail(cluster, { from: TailFrom.LATEST });
+  await first.until(() => first.events.length > 0);
+  const positions = first.events.flatMap((event) =>
+    event.case === "heartbeat" ? event.value.positions : [],
+  );
+  expect(new Set(positions.map(({ vchannel }) => vchannel)).size).toBe(2);
+  first.abort();
+  await insert(cluster, 5, 6, 7, 8);
+  const second = openTail(cluster, { from: TailFrom.LATEST, positions });
+  await second.until(() => second.ids().length === 4);
+  expect(second.ids().toSorted()).toEqual([5, 6, 7, 8]);
+});
+
 test("an unknown collection is refused", async () => {
   const { cluster } = await start();
   await expect(openTail(cluster, { collection: "none" }).ended).rejects.toMatchObject({

@@ -90,6 +90,9 @@ function createTailReader(
       for await (const { event } of client.proxy.tail(request, { signal: io.signal })) {
         connected = true;
         onContact();
+        if (event.case === "heartbeat") {
+          for (const position of event.value.positions) keepQuiet(positions, position);
+        }
         if (event.case !== "message") continue;
         await write(io.stdout, formatMessage(event.value), io.signal);
         const { position } = event.value;
@@ -98,6 +101,12 @@ function createTailReader(
       }
     },
   };
+}
+
+/** Where a vchannel without a message is, so that a tail from the latest place resumes exactly. */
+function keepQuiet(positions: Map<string, TailPosition>, position: TailPosition): void {
+  const { vchannel } = position;
+  if (!positions.get(vchannel)?.id) positions.set(vchannel, position);
 }
 
 /** Rows a line each; a deletion as `{"$delete": {primary key}}`; other messages as nothing. */
