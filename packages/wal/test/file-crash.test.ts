@@ -147,6 +147,26 @@ test("a segment that is gone is reported", async () => {
   }
 });
 
+test("a fence or an end that is damaged is reported, not followed", async () => {
+  const wal = await open(createBackend("live"), 1);
+  await wal.append([text("a")]);
+  await wal.close();
+  await (await open(createBackend("live"), 2)).close();
+  for (const name of ["fence", "end"]) {
+    const path = join(folderOf("live", 1), name);
+    const sound = await readFile(path);
+    for (const content of ["", "x", "-1", "1e3", name === "fence" ? "1" : "99999999999999999"]) {
+      await writeFile(path, content);
+      await expect(open(createBackend("live"), 3), `${name} ${content}`).rejects.toMatchObject({
+        code: "DATA_LOSS",
+        message: `${path} is damaged: it holds ${JSON.stringify(content)}`,
+      });
+      await rm(folderOf("live", 3), { recursive: true });
+    }
+    await writeFile(path, sound);
+  }
+});
+
 test("a crash between any two steps of a takeover loses nothing", async () => {
   const backend = createBackend("live");
   const old = await open(backend, 1);

@@ -45,9 +45,8 @@ export async function extendChain(folder: string, term: number, crc32: Crc32): P
   await makeFolder(termFolder(folder, term));
   return walk(folder, crc32, async (current) => {
     if (current >= term) throw fenced(current);
-    const fence = fencePath(folder, current);
-    const placed = await createOnce(fence, String(term));
-    const following = placed ? term : Number(await readText(fence));
+    const placed = await createOnce(fencePath(folder, current), String(term));
+    const following = placed ? term : ((await readFence(folder, current)) ?? current);
     if (!placed && following >= term) throw fenced(following);
     await removeSpares(termFolder(folder, current));
     return { following, stop: placed };
@@ -64,15 +63,28 @@ export async function readChain(folder: string, crc32: Crc32): Promise<Chain> {
 
 /** The term that fences `term`, or `undefined` while it is the last. */
 export async function readFence(folder: string, term: number): Promise<number | undefined> {
-  const text = await readText(fencePath(folder, term));
-  return text === undefined ? undefined : Number(text);
+  return readNumber(fencePath(folder, term), term + 1);
 }
 
 /** Writes down that a term ends before sequence `end`, unless its end is known; answers the end. */
 export async function settleEnd(folder: string, term: number, end: number): Promise<number> {
-  const path = join(termFolder(folder, term), "end");
-  if (await createOnce(path, String(end))) return end;
-  return Number(await readText(path));
+  if (await createOnce(endPath(folder, term), String(end))) return end;
+  return (await readNumber(endPath(folder, term), 0)) ?? end;
+}
+
+function endPath(folder: string, term: number): string {
+  return join(termFolder(folder, term), "end");
+}
+
+/** The number in a file, or `undefined` if there is none. It is at least `least`, else `DATA_LOSS`. */
+async function readNumber(path: string, least: number): Promise<number | undefined> {
+  const text = await readText(path);
+  if (text === undefined) return undefined;
+  const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(number) && number >= least) return number;
+  throw new MillraceError("DATA_LOSS", `${path} is damaged: it holds ${JSON.stringify(text)}`, {
+    expected: `a number from ${least}`,
+  });
 }
 
 /** The error for an owner whom `term` has followed. */
@@ -116,8 +128,8 @@ async function walkFrom(
   for (;;) {
     const { following, stop } = await step(term);
     const stretch = await readStretch(folder, term, sequence, following !== undefined, crc32);
-    if (following === undefined && (await readFence(folder, term)) !== undefined) {
-      // Fenced while it was read: the end just found is not the one that counts.
+    if (following === undefined && !stretch.settled && (await isEnded(folder, term))) {
+      // Ended while it was read: what was found is not the end that counts.
       continue;
     }
     segments.push(...stretch.segments);
@@ -130,6 +142,18 @@ async function walkFrom(
   }
 }
 
+async function isEnded(folder: string, term: number): Promise<boolean> {
+  const fence = await readFence(folder, term);
+  return fence !== undefined || (await readText(endPath(folder, term))) !== undefined;
+}
+
+interface Stretch {
+  segments: Segment[];
+  end: number;
+  /** Its end is written down. */
+  settled: boolean;
+}
+
 /** The segments of one term, cut at its end. */
 async function readStretch(
   folder: string,
@@ -137,13 +161,13 @@ async function readStretch(
   start: number,
   ended: boolean,
   crc32: Crc32,
-): Promise<{ segments: Segment[]; end: number }> {
-  if (term === 0) return { segments: [], end: start };
+): Promise<Stretch> {
+  if (term === 0) return { segments: [], end: start, settled: false };
   const path = termFolder(folder, term);
-  const known = await readText(join(path, "end"));
+  const known = await readNumber(endPath(folder, term), start);
   const segments = await listSegments(path, term);
   const last = segments.at(-1);
-  let end = known === undefined ? start : Number(known);
+  let end = known ?? start;
   if (known === undefined && last) {
     end = await findEnd(last, crc32);
     // Its writer may have died between writing and making it durable.
@@ -158,7 +182,7 @@ async function readStretch(
   if (known === undefined && ended) end = await settleEnd(folder, term, end);
   const kept = segments.filter(({ first }) => first < end);
   for (const segment of kept) segment.end = Math.min(segment.end ?? end, end);
-  return { segments: kept, end };
+  return { segments: kept, end, settled: known !== undefined || ended };
 }
 
 /** Where a log begins. */

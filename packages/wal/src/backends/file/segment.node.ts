@@ -11,6 +11,7 @@ import type { Crc32 } from "../../crc32.ts";
 import { peekBatch, tryDecodeBatch } from "../../decode.ts";
 import { headerBytes } from "../../format.ts";
 import type { RecordBatch } from "../../record-batch.ts";
+import { explain } from "./files.node.ts";
 
 /** A file of batches. */
 export interface Segment {
@@ -217,18 +218,18 @@ function findMark(segment: Segment, from: number): SegmentMark {
 
 /** Up to `bytes` bytes: fewer only at the end of the file. */
 async function readFully(file: FileHandle, position: number, bytes: number): Promise<Uint8Array> {
-  const { size } = await file.stat();
-  const buffer = new Uint8Array(Math.max(0, Math.min(bytes, size - position)));
-  let filled = 0;
-  while (filled < buffer.length) {
-    const { bytesRead } = await file.read(
-      buffer,
-      filled,
-      buffer.length - filled,
-      position + filled,
-    );
-    if (bytesRead === 0) return buffer.subarray(0, filled);
-    filled += bytesRead;
+  try {
+    const { size } = await file.stat();
+    const buffer = new Uint8Array(Math.max(0, Math.min(bytes, size - position)));
+    let filled = 0;
+    while (filled < buffer.length) {
+      const rest = buffer.length - filled;
+      const { bytesRead } = await file.read(buffer, filled, rest, position + filled);
+      if (bytesRead === 0) return buffer.subarray(0, filled);
+      filled += bytesRead;
+    }
+    return buffer;
+  } catch (error) {
+    throw explain(error, "the log cannot be read");
   }
-  return buffer;
 }
