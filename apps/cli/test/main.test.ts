@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { parseSchema } from "../src/schema-file.ts";
 import { addCollection, startFakeServer } from "./fake-server.ts";
-import type { Ran } from "./support.ts";
+import { millrace, type Ran } from "./support.ts";
 
 const entry = fileURLToPath(new URL("../src/main.node.ts", import.meta.url));
 
@@ -55,10 +55,15 @@ test.each([
     /^millrace: cannot read no\/such\/file.csv: no such file or folder\n$/,
   ],
 ] as const)("millrace %j ends with %i", async (args, code, stderr) => {
-  const ran = await run(args);
+  const ran = await millrace(args);
   expect(ran.stderr).toMatch(stderr);
   expect(ran.code).toBe(code);
   expect(ran.stdout).toBe("");
+});
+
+test("the process ends with the exit code of its command", async () => {
+  expect((await run(["no-such-command"])).code).toBe(2);
+  expect((await run(["insert", "a", "no/such/file.csv"])).code).toBe(1);
 });
 
 test("help and the version go to standard output", async () => {
