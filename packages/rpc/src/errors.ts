@@ -132,7 +132,8 @@ const notSent: ReadonlySet<string> = new Set([
 /**
  * The MillraceError of whatever a client's call failed with. What the server said comes back as it
  * was thrown there. A failure of the network is `UNAVAILABLE`, retryable, and `maybeApplied` unless
- * the connection was never made.
+ * the connection was never made; a call that was given up is `CANCELLED` or `DEADLINE_EXCEEDED`, and
+ * `maybeApplied`.
  */
 export function fromConnectError(error: unknown, signal?: AbortSignal): MillraceError {
   if (MillraceError.is(error)) return error;
@@ -140,7 +141,12 @@ export function fromConnectError(error: unknown, signal?: AbortSignal): Millrace
   const detail = connect.findDetails(ErrorDetailSchema)[0];
   if (detail) return fromDetail(detail, connect.rawMessage, connect);
   if (signal?.aborted && connect.code === Code.Canceled) {
-    return new MillraceError("CANCELLED", "the call was cancelled", { cause: signal.reason });
+    const cause = signal.reason;
+    return new MillraceError("CANCELLED", "the call was cancelled", { maybeApplied: true, cause });
+  }
+  if (connect.code === Code.DeadlineExceeded) {
+    const message = "the call was not answered in time";
+    return new MillraceError("DEADLINE_EXCEEDED", message, { maybeApplied: true, cause: connect });
   }
   if (isNetworkFailure(connect)) {
     return new MillraceError("UNAVAILABLE", `the connection failed: ${connect.rawMessage}`, {
@@ -164,7 +170,9 @@ function isNetworkFailure(error: ConnectError): boolean {
   if (error.cause instanceof TypeError && /fetch|network|load failed/i.test(error.cause.message)) {
     return true;
   }
-  return /stream closed with error code|protocol error: missing|premature/i.test(error.rawMessage);
+  return /stream closed with error code|protocol error: (missing|promised|incomplete)|premature/i.test(
+    error.rawMessage,
+  );
 }
 
 function causes(error: Error): Error[] {

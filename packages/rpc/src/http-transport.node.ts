@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type ClientHttp2Stream, constants } from "node:http2";
 import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { clientErrors } from "./interceptors.ts";
@@ -44,11 +45,20 @@ export function createHttpTransport(
     idleMs = 60_000,
     maxMessageBytes = 128 * 1024 * 1024,
   } = options;
-  const sessionManager = new Http2SessionManager(
+  const sessions = new Http2SessionManager(
     baseUrl,
     { pingIntervalMs, pingTimeoutMs, idleConnectionTimeoutMs: idleMs },
     { settings: { initialWindowSize: windowBytes, enablePush: false } },
   );
+  const sessionManager = {
+    authority: sessions.authority,
+    async request(...args: Parameters<typeof sessions.request>) {
+      const stream = await sessions.request(...args);
+      failWithoutAnswer(stream);
+      return stream;
+    },
+    notifyResponseByteRead: (stream: ClientHttp2Stream) => sessions.notifyResponseByteRead(stream),
+  };
   const transport = clientErrors(
     createConnectTransport({
       baseUrl,
@@ -59,7 +69,23 @@ export function createHttpTransport(
       acceptCompression: [],
     }),
   );
-  return { ...transport, close: () => sessionManager.abort() };
+  return { ...transport, close: () => sessions.abort() };
+}
+
+/**
+ * Fails a stream that ends before its answer began and without an error, as happens when a server
+ * goes away right after it announced that it would. Its caller would wait for ever.
+ */
+function failWithoutAnswer(stream: ClientHttp2Stream): void {
+  let answered = false;
+  stream.once("response", () => {
+    answered = true;
+  });
+  stream.once("close", () => {
+    if (answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
+    const error = new Error("the connection ended before the answer");
+    stream.emit("error", Object.assign(error, { code: "ECONNRESET" }));
+  });
 }
 
 /** Transports to many servers, one each. */

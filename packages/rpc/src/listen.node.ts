@@ -6,7 +6,7 @@
  */
 
 import { createServer as createHttpServer } from "node:http";
-import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
+import { constants, createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { type Clock, type Logger, MillraceError, silentLogger } from "@millrace/types";
 import { systemClock } from "@millrace/types/node";
@@ -48,6 +48,8 @@ export interface Listener {
 }
 
 const defaultGraceMs = 5000;
+/** How long what is cut may take to be told so, in milliseconds. */
+const resetMs = 50;
 const maxHeaderBytes = 32 * 1024;
 const windowBytes = 4 * 1024 * 1024;
 
@@ -70,7 +72,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
     socket.on("error", (error) => logger.debug("a connection failed", { error }));
-    sniffProtocol(socket, (protocol) => (protocol === "h2" ? http2 : http1)(socket));
+    sniffProtocol(socket, (protocol) => (protocol === "h2" ? http2 : http1).take(socket));
   });
   await bind(server, host, port);
   server.on("error", (error) => logger.error("the server failed", { error }));
@@ -81,8 +83,12 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const close = async (graceMs: number): Promise<void> => {
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     shutdown.abort();
-    const cancel = clock.schedule(graceMs, () => {
+    const destroy = (): void => {
       for (const socket of sockets) socket.destroy();
+    };
+    let cancel = clock.schedule(graceMs, () => {
+      http2.reset();
+      cancel = clock.schedule(resetMs, destroy);
     });
     await closed;
     cancel();
@@ -97,8 +103,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   };
 }
 
+/** A server that is given its connections. */
+interface ConnectionServer {
+  take(socket: Socket): void;
+}
+
 /** Takes connections that speak HTTP/1.1. */
-function serveHttp1(answer: RequestListener, shutdown: AbortSignal): (socket: Socket) => void {
+function serveHttp1(answer: RequestListener, shutdown: AbortSignal): ConnectionServer {
   const server = createHttpServer(
     // 0: a stream may take for ever; headers must come within a minute all the same.
     { requestTimeout: 0, headersTimeout: 60_000, maxHeaderSize: maxHeaderBytes },
@@ -113,13 +124,21 @@ function serveHttp1(answer: RequestListener, shutdown: AbortSignal): (socket: So
   // It never listens itself; this starts its watch over headersTimeout and idle connections.
   server.emit("listening");
   shutdown.addEventListener("abort", () => server.close(), { once: true });
-  return (socket) => {
-    server.emit("connection", socket);
+  return {
+    take(socket) {
+      server.emit("connection", socket);
+    },
   };
 }
 
 /** Takes connections that speak HTTP/2. */
-function serveHttp2(answer: RequestListener, shutdown: AbortSignal): (socket: Socket) => void {
+function serveHttp2(
+  answer: RequestListener,
+  shutdown: AbortSignal,
+): ConnectionServer & {
+  /** Ends all streams with an error, so that clients do not take the end for an answer. */
+  reset(): void;
+} {
   const server = createHttp2Server(
     {
       settings: {
@@ -144,8 +163,13 @@ function serveHttp2(answer: RequestListener, shutdown: AbortSignal): (socket: So
     },
     { once: true },
   );
-  return (socket) => {
-    server.emit("connection", socket);
+  return {
+    take(socket) {
+      server.emit("connection", socket);
+    },
+    reset() {
+      for (const session of sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
+    },
   };
 }
 

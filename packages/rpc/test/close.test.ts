@@ -1,3 +1,5 @@
+import { constants, createServer } from "node:http2";
+import type { AddressInfo } from "node:net";
 import { createClient } from "@connectrpc/connect";
 import type { Routes } from "@millrace/rpc";
 import { createHttpTransport, listen } from "@millrace/rpc/node";
@@ -86,4 +88,45 @@ test("what is still under way after the grace is cut, and its outcome is unknown
   await server.close(0);
   await cut;
   release();
+});
+
+test("a call that is given up after its timeout has an unknown outcome", async () => {
+  const { server, release } = await start();
+  const client = createClient(AllocatorService, createHttpTransport(server.url));
+  await expect(client.allocateIds({ count: 1 }, { timeoutMs: 50 })).rejects.toMatchObject({
+    code: "DEADLINE_EXCEEDED",
+    maybeApplied: true,
+  });
+  release();
+  await server.close(0);
+});
+
+test("a stream that ends without an answer and without an error fails its call", async () => {
+  const server = createServer();
+  server.on("stream", (stream) => stream.close(constants.NGHTTP2_NO_ERROR));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const transport = createHttpTransport(`http://127.0.0.1:${port}`);
+  const client = createClient(AllocatorService, transport);
+  await expect(client.allocateIds({ count: 1 })).rejects.toMatchObject({
+    code: "UNAVAILABLE",
+    maybeApplied: true,
+  });
+  transport.close();
+  server.close();
+});
+
+test("what is cut is told so, whenever the cut comes", async () => {
+  for (let round = 0; round < 30; round++) {
+    const { server, inside, release } = await start();
+    const transport = createHttpTransport(server.url);
+    const cut = expect(
+      createClient(AllocatorService, transport).allocateIds({ count: 5 }),
+    ).rejects.toMatchObject({ code: "UNAVAILABLE", maybeApplied: true });
+    await inside;
+    await server.close(0);
+    await cut;
+    release();
+    transport.close();
+  }
 });
