@@ -1,0 +1,30 @@
+/**
+ * Fails when an install changed what is pinned. npm adds entries for other platforms' optional
+ * packages to the lock file as a registry comes to serve them; those, and nothing else, may differ.
+ */
+
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
+
+interface LockFile {
+  packages: Record<string, { optional?: boolean; os?: string[]; cpu?: string[] }>;
+}
+
+const root = new URL("..", import.meta.url).pathname;
+const committed = execFileSync("git", ["show", "HEAD:package-lock.json"], { cwd: root });
+const before = (JSON.parse(committed.toString()) as LockFile).packages;
+const after = (JSON.parse(readFileSync(`${root}package-lock.json`, "utf8")) as LockFile).packages;
+
+const isOtherPlatform = (path: string): boolean => {
+  const entry = after[path] ?? before[path];
+  return entry?.optional === true && (entry.os !== undefined || entry.cpu !== undefined);
+};
+const changed = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((path) => {
+  if (isDeepStrictEqual(before[path], after[path])) return false;
+  return before[path] !== undefined && after[path] !== undefined ? true : !isOtherPlatform(path);
+});
+
+for (const path of changed) console.error(`package-lock.json: ${path || "the root"} has changed`);
+console.log(`lock file: ${Object.keys(after).length} packages, ${changed.length} changed`);
+process.exitCode = changed.length === 0 ? 0 : 1;
