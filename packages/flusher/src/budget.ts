@@ -8,7 +8,7 @@
 export interface FlushBudgetOptions {
   /** Bytes that all members together may hold. Default 192 MiB. */
   bytes?: number;
-  /** How many files are encoded at a time. Default 2. */
+  /** How many files are encoded at a time. Default 1: on one thread more only take more memory. */
   encoders?: number;
 }
 
@@ -50,7 +50,7 @@ interface Waiter {
 
 /** A budget of memory and work. */
 export function createFlushBudget(options: FlushBudgetOptions = {}): FlushBudget {
-  const { bytes: total = 192 * 1024 * 1024, encoders = 2 } = options;
+  const { bytes: total = 192 * 1024 * 1024, encoders = 1 } = options;
   const members = new Set<BudgetMember>();
   const memory: Waiter[] = [];
   const turns: Waiter[] = [];
