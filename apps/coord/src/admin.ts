@@ -6,14 +6,13 @@
 
 import { create } from "@bufbuild/protobuf";
 import type { Balancer } from "@millrace/balancer";
-import type { Clock, Logger } from "@millrace/types";
+import { type Clock, type Logger, withTimeLimit } from "@millrace/types";
 import {
   type GetClusterStatusResponse,
   GetClusterStatusResponseSchema,
   type WalStatus,
 } from "@millrace/types/gen";
 import type { Catalog } from "./catalog.ts";
-import { withDeadline } from "./deadline.ts";
 import type { Members } from "./members.ts";
 import type { Nodes } from "./nodes.ts";
 
@@ -73,7 +72,7 @@ async function ask(
   signal: AbortSignal,
 ): Promise<WalStatus[]> {
   try {
-    return await withDeadline(clock, statusMs, [signal], (limit) =>
+    return await withTimeLimit(clock, statusMs, signal, (limit) =>
       nodes.collectStatus(address, limit),
     );
   } catch (error) {

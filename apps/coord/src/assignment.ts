@@ -6,14 +6,13 @@
 
 import { create } from "@bufbuild/protobuf";
 import type { Balancer, PchannelRecord } from "@millrace/balancer";
-import { type Clock, type Logger, MillraceError } from "@millrace/types";
+import { type Clock, type Logger, MillraceError, withTimeLimit } from "@millrace/types";
 import {
   type DiscoverResponse,
   DiscoverResponseSchema,
   type ReportErrorRequest,
 } from "@millrace/types/gen";
 import type { Changes } from "./changes.ts";
-import { withDeadline } from "./deadline.ts";
 import type { Members } from "./members.ts";
 import type { Nodes } from "./nodes.ts";
 import type { ServingOwner } from "./vchannel-append.ts";
@@ -89,7 +88,7 @@ export function createAssignment(options: AssignmentOptions): Assignment {
 
   const isWell = async (address: string, pchannel: string, term: number): Promise<boolean> => {
     try {
-      const wals = await withDeadline(clock, verifyMs, [closing.signal], (signal) =>
+      const wals = await withTimeLimit(clock, verifyMs, closing.signal, (signal) =>
         nodes.collectStatus(address, signal),
       );
       return wals.some((wal) => wal.name === pchannel && wal.term === BigInt(term));

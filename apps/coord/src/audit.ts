@@ -6,8 +6,7 @@
  */
 
 import type { Balancer } from "@millrace/balancer";
-import type { Clock, Logger } from "@millrace/types";
-import { withDeadline } from "./deadline.ts";
+import { type Clock, type Logger, withTimeLimit } from "@millrace/types";
 import type { Members } from "./members.ts";
 import type { Nodes } from "./nodes.ts";
 
@@ -42,7 +41,7 @@ export function startAudit(options: AuditOptions): Audit {
   /** What the owner of these pchannels should hold and does not, as `name@term`. */
   const missingAt = async (address: string, expected: readonly string[]): Promise<string[]> => {
     try {
-      const wals = await withDeadline(clock, answerMs, [closing.signal], (signal) =>
+      const wals = await withTimeLimit(clock, answerMs, closing.signal, (signal) =>
         nodes.collectStatus(address, signal),
       );
       const held = new Set(wals.map(({ name, term }) => `${name}@${term}`));

@@ -13,9 +13,9 @@ import {
   MillraceError,
   pchannelOf,
   type Random,
+  withTimeLimit,
 } from "@millrace/types";
 import { AppendRequestSchema, type Message, MessageType } from "@millrace/types/gen";
-import { withDeadline } from "./deadline.ts";
 import type { Nodes } from "./nodes.ts";
 
 /** The node that serves a pchannel now. */
@@ -65,7 +65,7 @@ export function createVchannelAppend(options: VchannelAppendOptions): VchannelAp
           idempotencyKey,
         });
         try {
-          await withDeadline(clock, attemptMs, [signal], (limit) =>
+          await withTimeLimit(clock, attemptMs, signal, (limit) =>
             nodes.append(owner.address, request, limit),
           );
           return;

@@ -16,6 +16,7 @@ import {
   MessageType,
   PartitionHeaderSchema,
 } from "@millrace/types/gen";
+import { invalid } from "./request.ts";
 
 const maxHeaderBytes = 1024 * 1024;
 
@@ -80,8 +81,4 @@ function read<Desc extends DescMessage>(
       cause,
     });
   }
-}
-
-function invalid(field: string, problem: string): MillraceError {
-  return new MillraceError("INVALID_ARGUMENT", `${field} ${problem}`, { field });
 }

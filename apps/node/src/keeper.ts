@@ -4,12 +4,11 @@
  * @module
  */
 
-import { type Clock, type Logger, MillraceError } from "@millrace/types";
+import { type Clock, type Logger, MillraceError, withTimeLimit } from "@millrace/types";
 import type { Wal } from "@millrace/wal";
 import type { Snapshots } from "./recovery.ts";
 import type { Retention } from "./retention.ts";
 import type { PchannelSnapshot } from "./snapshot-codec.ts";
-import { withTimeLimit } from "./time-limit.ts";
 
 /** Options of {@linkcode createKeeper}. */
 export interface KeeperOptions {

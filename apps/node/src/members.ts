@@ -5,9 +5,15 @@
  */
 
 import type { Client } from "@connectrpc/connect";
-import { type Clock, delay, type Logger, MillraceError, type Random } from "@millrace/types";
+import {
+  type Clock,
+  delay,
+  type Logger,
+  MillraceError,
+  type Random,
+  withTimeLimit,
+} from "@millrace/types";
 import type { MembershipService } from "@millrace/types/gen";
-import { withTimeLimit } from "./time-limit.ts";
 
 /** Options of {@linkcode createMembership}. */
 export interface MembershipOptions {

@@ -8,7 +8,13 @@ import { createClient, type Transport } from "@connectrpc/connect";
 import { createFlushBudget, type SealLimits } from "@millrace/flusher";
 import type { Routes } from "@millrace/rpc";
 import { createObjectMetaStore, type MetaStore, type ObjectStore } from "@millrace/storage";
-import { type Clock, type Logger, MillraceError, type Random } from "@millrace/types";
+import {
+  type Clock,
+  type Logger,
+  MillraceError,
+  type Random,
+  withTimeLimit,
+} from "@millrace/types";
 import {
   AllocatorService,
   AssignmentService,
@@ -25,7 +31,6 @@ import { createPchannels } from "./pchannels.ts";
 import { createSnapshots } from "./recovery.ts";
 import { defaultRetention, type RetentionLimits } from "./retention.ts";
 import { createLeasedTicks } from "./ticks.ts";
-import { withTimeLimit } from "./time-limit.ts";
 
 /** Options of {@linkcode createNode}. */
 export interface NodeOptions {

@@ -12,13 +12,13 @@ import {
   MillraceError,
   type Random,
   type TickSource,
+  withTimeLimit,
 } from "@millrace/types";
 import { type LogBackend, openWal, type Wal } from "@millrace/wal";
 import { createKeeper } from "./keeper.ts";
 import type { Snapshots } from "./recovery.ts";
 import { createRetention, type RetentionLimits } from "./retention.ts";
 import type { PchannelSnapshot } from "./snapshot-codec.ts";
-import { withTimeLimit } from "./time-limit.ts";
 
 /** What all pchannels of a node share. */
 export interface PchannelContext {

@@ -24,6 +24,7 @@ export function safeNumber(value: bigint, field: string): number {
   throw invalid(field, `must be at most 2^53 - 1, got ${value}`);
 }
 
-function invalid(field: string, problem: string): MillraceError {
+/** `INVALID_ARGUMENT` for a field; the message is its path and what is wrong with it. */
+export function invalid(field: string, problem: string): MillraceError {
   return new MillraceError("INVALID_ARGUMENT", `${field} ${problem}`, { field });
 }

@@ -6,19 +6,12 @@
 
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import type { Value } from "@bufbuild/protobuf/wkt";
-import {
-  batchBytes,
-  type JsonRow,
-  MillraceError,
-  primaryKeyOf,
-  rowsToColumns,
-} from "@millrace/types";
+import { type JsonRow, MillraceError, primaryKeyOf, rowsToColumns } from "@millrace/types";
 import {
   type Collection,
   type CollectionSchema,
   CollectionSchemaSchema,
   type ColumnBatch,
-  ColumnBatchSchema,
   DeleteHeaderSchema,
   type DeleteRequest,
   type DeleteResponse,
@@ -26,7 +19,7 @@ import {
   MessageType,
 } from "@millrace/types/gen";
 import { idempotencyKey, type ProxyContext, partitionOf, withCollection } from "./context.ts";
-import { groupByShard, shardsOfKeys, splitBySize } from "./route.ts";
+import { placeByKey } from "./place.ts";
 import { largestTick, type VchannelWrite, write } from "./write.ts";
 
 /** Records the keys of a call; see ProxyService.Delete. */
@@ -88,18 +81,14 @@ function placeKeys(
   const partitionId = partition === "" ? 0n : partitionOf(collection, partition).id;
   const [keys] = batch.columns;
   if (!keys) return [];
-  const shardOf = shardsOfKeys(keys, batch.rows, vchannels.length);
-  return groupByShard(batch, shardOf, vchannels.length).map(({ shard, rows }) => {
-    const vchannel = vchannels[shard] as string;
-    const messages = splitBySize(rows, limits.messageBytes).map((part) => ({
-      type: MessageType.DELETE,
-      vchannel,
-      header: toBinary(
+  return placeByKey(batch, keys, {
+    vchannels,
+    messageBytes: limits.messageBytes,
+    type: MessageType.DELETE,
+    headerOf: (rows) =>
+      toBinary(
         DeleteHeaderSchema,
-        create(DeleteHeaderSchema, { collectionId: collection.id, partitionId, rows: part.rows }),
+        create(DeleteHeaderSchema, { collectionId: collection.id, partitionId, rows }),
       ),
-      payload: toBinary(ColumnBatchSchema, part),
-    }));
-    return { vchannel, messages, bytes: batchBytes(rows) };
   });
 }

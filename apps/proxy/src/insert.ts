@@ -28,7 +28,7 @@ import {
 import { idempotencyKey, type ProxyContext, partitionOf, withCollection } from "./context.ts";
 import { crc32 } from "./hash.ts";
 import { takeIdsByPlace } from "./ids.ts";
-import { groupByShard, shardsOfKeys, splitBySize } from "./route.ts";
+import { placeByKey } from "./place.ts";
 import { largestTick, type VchannelWrite, write } from "./write.ts";
 
 /** Writes the rows of a call; see ProxyService.Insert. */
@@ -136,24 +136,20 @@ function placeRows(
   const keyName = primaryKeyOf(schema).name;
   const keys = batch.columns.find((column) => column.name === keyName);
   if (!keys) throw new MillraceError("INNER", "checked rows have no primary key");
-  const shardOf = shardsOfKeys(keys, batch.rows, vchannels.length);
-  return groupByShard(batch, shardOf, vchannels.length).map(({ shard, rows }) => {
-    const vchannel = vchannels[shard] as string;
-    const messages = splitBySize(rows, limits.messageBytes).map((part) => ({
-      type: MessageType.INSERT,
-      vchannel,
-      header: toBinary(
+  return placeByKey(batch, keys, {
+    vchannels,
+    messageBytes: limits.messageBytes,
+    type: MessageType.INSERT,
+    headerOf: (rows) =>
+      toBinary(
         InsertHeaderSchema,
         create(InsertHeaderSchema, {
           collectionId: collection.id,
           partitionId: partition.id,
-          rows: part.rows,
+          rows,
           schemaVersion: schema.version,
         }),
       ),
-      payload: toBinary(ColumnBatchSchema, part),
-    }));
-    return { vchannel, messages, bytes: batchBytes(rows) };
   });
 }
 

@@ -5,9 +5,8 @@
  */
 
 import { createClient, type Transport } from "@connectrpc/connect";
-import type { Clock, Logger, MillraceError } from "@millrace/types";
+import { type Clock, type Logger, type MillraceError, withTimeLimit } from "@millrace/types";
 import { AssignmentService } from "@millrace/types/gen";
-import { createScope } from "./scope.ts";
 
 /** Options of {@linkcode createReporter}. */
 export interface ReporterOptions {
@@ -29,14 +28,13 @@ export function createReporter({ coord, clock, logger }: ReporterOptions): Repor
     const key = `${name}@${term}`;
     if (underWay.has(key)) return;
     underWay.add(key);
-    const { signal, abort } = createScope();
-    const cancel = clock.schedule(timeoutMs, () => abort());
     try {
-      await client.reportError({ pchannel: { name, term }, code, message }, { signal });
+      await withTimeLimit(clock, timeoutMs, undefined, (signal) =>
+        client.reportError({ pchannel: { name, term }, code, message }, { signal }),
+      );
     } catch (error) {
       logger.debug("a report did not reach the coordinator", { pchannel: name, term, error });
     } finally {
-      cancel();
       underWay.delete(key);
     }
   };

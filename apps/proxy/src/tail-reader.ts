@@ -146,8 +146,9 @@ async function readFrom(
 
 /**
  * Where to ask for. A quiet vchannel's place may be truncated with the rest of its log although
- * nothing of its own was missed: then everything is read, and `deliverBatch` decides. A reader that began at `latest` and has no batch yet asks for everything and
- * drops what lies before the tick it is at: nothing written while the pchannel moved is missed.
+ * nothing of its own was missed: then everything is read, and `deliverBatch` decides. A reader that
+ * began at `latest` and has no batch yet asks for everything and drops what lies before the tick it
+ * is at: nothing written while the pchannel moved is missed.
  */
 function startOf(
   start: ReaderStart,

@@ -10,7 +10,7 @@ import { type Logger, MillraceError } from "@millrace/types";
 import type { BudgetShare } from "./budget.ts";
 import { dataFilePath, removeLeftovers } from "./data-files.ts";
 import type { Encoder } from "./parquet.ts";
-import { type RowRange, rowsAfter, type Segment } from "./segment.ts";
+import { rowsAfter, type Segment } from "./segment.ts";
 import type { TableFile } from "./table.ts";
 import { type FlushJob, partitionName, type UploadedFiles } from "./vchannel.ts";
 
@@ -117,8 +117,10 @@ async function uploadSegment(
       `${vchannel.name} has rows of partition ${segment.partitionId}, which it does not know yet`,
     );
   }
+  const { firstSequence, lastSequence } = range;
   const path = dataFilePath({
-    ...rangeName(range),
+    firstSequence,
+    lastSequence,
     vchannel: vchannel.name,
     partition,
     term,
@@ -129,13 +131,6 @@ async function uploadSegment(
   const body = untilAborted(file.body, signal);
   const { size } = await store.put(`${tablePath}/${path}`, body, { contentType, signal });
   return { path, partition, rows: segment.rows, size, stats: file.stats() };
-}
-
-function rangeName({ firstSequence, lastSequence }: RowRange): {
-  firstSequence: number;
-  lastSequence: number;
-} {
-  return { firstSequence, lastSequence };
 }
 
 /** Ends the work on a file that is not wanted any more. */

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { MillraceError } from "./errors.ts";
+
 /** Time and timers. */
 export interface Clock {
   /** Wall-clock time in milliseconds since 1970-01-01T00:00:00Z. May jump. */
@@ -53,6 +55,32 @@ export function delay(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     });
     signal?.addEventListener("abort", onAbort, { once: true });
   });
+}
+
+/**
+ * Makes a call whose signal is aborted with `DEADLINE_EXCEEDED` after `ms`, or with the reason of
+ * `outer` when that is aborted.
+ */
+export async function withTimeLimit<T>(
+  clock: Clock,
+  ms: number,
+  outer: AbortSignal | undefined,
+  call: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController();
+  // Not AbortSignal.any: `outer` may live as long as the process, and so would what hangs on it.
+  const onAbort = (): void => limit.abort(outer?.reason);
+  if (outer?.aborted) onAbort();
+  outer?.addEventListener("abort", onAbort, { once: true });
+  const cancel = clock.schedule(ms, () => {
+    limit.abort(new MillraceError("DEADLINE_EXCEEDED", `no answer within ${ms} ms`));
+  });
+  try {
+    return await call(limit.signal);
+  } finally {
+    cancel();
+    outer?.removeEventListener("abort", onAbort);
+  }
 }
 
 /** Options of {@linkcode backoffDelay}. */

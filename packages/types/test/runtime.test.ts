@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { backoffDelay, delay, type Random } from "../src/mod.ts";
+import { backoffDelay, delay, type Random, withTimeLimit } from "../src/mod.ts";
 import { createLineLogger, systemClock, systemRandom } from "../src/runtime.node.ts";
 import { createSeededRandom, createVirtualClock } from "../src/testing.ts";
 
@@ -43,6 +43,36 @@ test("a delay that ended does not hear the signal any more", async () => {
 });
 
 const constant = (value: number): Random => ({ ...createSeededRandom(1), next: () => value });
+
+const never = (signal: AbortSignal): Promise<never> =>
+  new Promise((_resolve, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+
+test("a call within its time limit leaves no timer", async () => {
+  const clock = createVirtualClock();
+  expect(await withTimeLimit(clock, 100, undefined, async () => "done")).toBe("done");
+  expect(clock.pending).toBe(0);
+});
+
+test("a call beyond its time limit is aborted with DEADLINE_EXCEEDED", async () => {
+  const clock = createVirtualClock();
+  const call = expect(withTimeLimit(clock, 100, undefined, never)).rejects.toMatchObject({
+    code: "DEADLINE_EXCEEDED",
+  });
+  await clock.advance(100);
+  await call;
+});
+
+test("a call within its time limit is aborted with the outer signal's reason", async () => {
+  const clock = createVirtualClock();
+  const outer = new AbortController();
+  const reason = new Error("enough");
+  const call = expect(withTimeLimit(clock, 100, outer.signal, never)).rejects.toBe(reason);
+  outer.abort(reason);
+  await call;
+  expect(clock.pending).toBe(0);
+});
 
 test("backoff doubles up to its limit and takes off up to half", () => {
   const longest = [0, 1, 2, 3, 20, 1000].map((attempt) =>
