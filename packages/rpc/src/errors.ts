@@ -18,6 +18,8 @@ const connectCodes: Record<ErrorCode, Code> = {
   UNRECOVERABLE: Code.FailedPrecondition,
   PRECONDITION_FAILED: Code.FailedPrecondition,
   SCHEMA_VERSION_MISMATCH: Code.Aborted,
+  TRANSACTION_EXPIRED: Code.Aborted,
+  INVALID_TRANSACTION_STATE: Code.FailedPrecondition,
   INNER: Code.Internal,
   INVALID_ARGUMENT: Code.InvalidArgument,
   VCHANNEL_NOT_EXIST: Code.NotFound,

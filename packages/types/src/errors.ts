@@ -20,6 +20,10 @@ export type ErrorCode =
   | "INVALID_ARGUMENT"
   | "UNRECOVERABLE"
   | "SCHEMA_VERSION_MISMATCH"
+  // The transaction was never begun, has been rolled back, or was not used for longer than its lease.
+  | "TRANSACTION_EXPIRED"
+  // The transaction is being committed or rolled back.
+  | "INVALID_TRANSACTION_STATE"
   // The vchannel is not (or no longer) known to the owner of its pchannel.
   | "VCHANNEL_NOT_EXIST"
   | "COLLECTION_NOT_FOUND"

@@ -14,7 +14,7 @@ import type { Message as Message$1, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file millrace/v1/message.proto.
  */
 export const file_millrace_v1_message: GenFile = /*@__PURE__*/
-  fileDesc("ChltaWxscmFjZS92MS9tZXNzYWdlLnByb3RvEgttaWxscmFjZS52MSIsCglNZXNzYWdlSWQSEAoIc2VxdWVuY2UYASABKAQSDQoFaW5kZXgYAiABKA0iZAoHTWVzc2FnZRImCgR0eXBlGAEgASgOMhgubWlsbHJhY2UudjEuTWVzc2FnZVR5cGUSEAoIdmNoYW5uZWwYAiABKAkSDgoGaGVhZGVyGAMgASgMEg8KB3BheWxvYWQYBCABKAwiYQoMSW5zZXJ0SGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMSFAoMcGFydGl0aW9uX2lkGAIgASgDEgwKBHJvd3MYAyABKA0SFgoOc2NoZW1hX3ZlcnNpb24YBCABKA0iSQoMRGVsZXRlSGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMSFAoMcGFydGl0aW9uX2lkGAIgASgDEgwKBHJvd3MYAyABKA0iRQoWQ3JlYXRlQ29sbGVjdGlvbkhlYWRlchIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiItChREcm9wQ29sbGVjdGlvbkhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDIlMKD1BhcnRpdGlvbkhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDEikKCXBhcnRpdGlvbhgCIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiIqChFNYW51YWxGbHVzaEhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDIo8BCgtFcnJvckRldGFpbBIMCgRjb2RlGAEgASgJEg0KBWZpZWxkGAIgASgJEhEKCXJldHJ5YWJsZRgDIAEoCBIVCg1tYXliZV9hcHBsaWVkGAQgASgIEhAKCGV4cGVjdGVkGAUgASgJEhYKDnJldHJ5X2FmdGVyX21zGAYgASgNEg8KB21lc3NhZ2UYByABKAkq5wMKC01lc3NhZ2VUeXBlEhwKGE1FU1NBR0VfVFlQRV9VTlNQRUNJRklFRBAAEhoKFk1FU1NBR0VfVFlQRV9USU1FX1RJQ0sQARIXChNNRVNTQUdFX1RZUEVfSU5TRVJUEAISFwoTTUVTU0FHRV9UWVBFX0RFTEVURRADEiIKHk1FU1NBR0VfVFlQRV9DUkVBVEVfQ09MTEVDVElPThAFEiAKHE1FU1NBR0VfVFlQRV9EUk9QX0NPTExFQ1RJT04QBhIhCh1NRVNTQUdFX1RZUEVfQ1JFQVRFX1BBUlRJVElPThAHEh8KG01FU1NBR0VfVFlQRV9EUk9QX1BBUlRJVElPThAIEh0KGU1FU1NBR0VfVFlQRV9NQU5VQUxfRkxVU0gQCRIfChtNRVNTQUdFX1RZUEVfQ1JFQVRFX1NFR01FTlQQChIhCh1NRVNTQUdFX1RZUEVfQUxURVJfQ09MTEVDVElPThANEiQKIE1FU1NBR0VfVFlQRV9UUlVOQ0FURV9DT0xMRUNUSU9OECYSGwoWTUVTU0FHRV9UWVBFX0JFR0lOX1RYThCEBxIcChdNRVNTQUdFX1RZUEVfQ09NTUlUX1RYThCFBxIeChlNRVNTQUdFX1RZUEVfUk9MTEJBQ0tfVFhOEIYHYgZwcm90bzM", [file_millrace_v1_schema]);
+  fileDesc("ChltaWxscmFjZS92MS9tZXNzYWdlLnByb3RvEgttaWxscmFjZS52MSIsCglNZXNzYWdlSWQSEAoIc2VxdWVuY2UYASABKAQSDQoFaW5kZXgYAiABKA0iZAoHTWVzc2FnZRImCgR0eXBlGAEgASgOMhgubWlsbHJhY2UudjEuTWVzc2FnZVR5cGUSEAoIdmNoYW5uZWwYAiABKAkSDgoGaGVhZGVyGAMgASgMEg8KB3BheWxvYWQYBCABKAwiYQoMSW5zZXJ0SGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMSFAoMcGFydGl0aW9uX2lkGAIgASgDEgwKBHJvd3MYAyABKA0SFgoOc2NoZW1hX3ZlcnNpb24YBCABKA0iSQoMRGVsZXRlSGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMSFAoMcGFydGl0aW9uX2lkGAIgASgDEgwKBHJvd3MYAyABKA0iRQoWQ3JlYXRlQ29sbGVjdGlvbkhlYWRlchIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiItChREcm9wQ29sbGVjdGlvbkhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDIlMKD1BhcnRpdGlvbkhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDEikKCXBhcnRpdGlvbhgCIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiJEChVBbHRlckNvbGxlY3Rpb25IZWFkZXISKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24ifwoTQ3JlYXRlU2VnbWVudEhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDEhQKDHBhcnRpdGlvbl9pZBgCIAEoAxIWCg5zY2hlbWFfdmVyc2lvbhgDIAEoDRIQCghtYXhfcm93cxgEIAEoBBIRCgltYXhfYnl0ZXMYBSABKAQiIgoOQmVnaW5UeG5IZWFkZXISEAoIbGVhc2VfbXMYASABKA0iKgoRTWFudWFsRmx1c2hIZWFkZXISFQoNY29sbGVjdGlvbl9pZBgBIAEoAyKPAQoLRXJyb3JEZXRhaWwSDAoEY29kZRgBIAEoCRINCgVmaWVsZBgCIAEoCRIRCglyZXRyeWFibGUYAyABKAgSFQoNbWF5YmVfYXBwbGllZBgEIAEoCBIQCghleHBlY3RlZBgFIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgGIAEoDRIPCgdtZXNzYWdlGAcgASgJKucDCgtNZXNzYWdlVHlwZRIcChhNRVNTQUdFX1RZUEVfVU5TUEVDSUZJRUQQABIaChZNRVNTQUdFX1RZUEVfVElNRV9USUNLEAESFwoTTUVTU0FHRV9UWVBFX0lOU0VSVBACEhcKE01FU1NBR0VfVFlQRV9ERUxFVEUQAxIiCh5NRVNTQUdFX1RZUEVfQ1JFQVRFX0NPTExFQ1RJT04QBRIgChxNRVNTQUdFX1RZUEVfRFJPUF9DT0xMRUNUSU9OEAYSIQodTUVTU0FHRV9UWVBFX0NSRUFURV9QQVJUSVRJT04QBxIfChtNRVNTQUdFX1RZUEVfRFJPUF9QQVJUSVRJT04QCBIdChlNRVNTQUdFX1RZUEVfTUFOVUFMX0ZMVVNIEAkSHwobTUVTU0FHRV9UWVBFX0NSRUFURV9TRUdNRU5UEAoSIQodTUVTU0FHRV9UWVBFX0FMVEVSX0NPTExFQ1RJT04QDRIkCiBNRVNTQUdFX1RZUEVfVFJVTkNBVEVfQ09MTEVDVElPThAmEhsKFk1FU1NBR0VfVFlQRV9CRUdJTl9UWE4QhAcSHAoXTUVTU0FHRV9UWVBFX0NPTU1JVF9UWE4QhQcSHgoZTUVTU0FHRV9UWVBFX1JPTExCQUNLX1RYThCGB2IGcHJvdG8z", [file_millrace_v1_schema]);
 
 /**
  * The place of a message in its pchannel's log. Dense, comparable, the same in every backend.
@@ -212,6 +212,89 @@ export const PartitionHeaderSchema: GenMessage<PartitionHeader> = /*@__PURE__*/
   messageDesc(file_millrace_v1_message, 6);
 
 /**
+ * Header of MESSAGE_TYPE_ALTER_COLLECTION: from here on inserts have this schema's version.
+ *
+ * @generated from message millrace.v1.AlterCollectionHeader
+ */
+export type AlterCollectionHeader = Message$1<"millrace.v1.AlterCollectionHeader"> & {
+  /**
+   * @generated from field: millrace.v1.Collection collection = 1;
+   */
+  collection?: Collection | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.AlterCollectionHeader.
+ * Use `create(AlterCollectionHeaderSchema)` to create a new message.
+ */
+export const AlterCollectionHeaderSchema: GenMessage<AlterCollectionHeader> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_message, 7);
+
+/**
+ * Header of MESSAGE_TYPE_CREATE_SEGMENT, written by the node alone: the inserts of the partition that
+ * follow belong to the segment, until the next one is created or something seals it. Its name is the
+ * tick of the message.
+ *
+ * @generated from message millrace.v1.CreateSegmentHeader
+ */
+export type CreateSegmentHeader = Message$1<"millrace.v1.CreateSegmentHeader"> & {
+  /**
+   * @generated from field: int64 collection_id = 1;
+   */
+  collectionId: bigint;
+
+  /**
+   * @generated from field: int64 partition_id = 2;
+   */
+  partitionId: bigint;
+
+  /**
+   * @generated from field: uint32 schema_version = 3;
+   */
+  schemaVersion: number;
+
+  /**
+   * It is full when either is reached.
+   *
+   * @generated from field: uint64 max_rows = 4;
+   */
+  maxRows: bigint;
+
+  /**
+   * @generated from field: uint64 max_bytes = 5;
+   */
+  maxBytes: bigint;
+};
+
+/**
+ * Describes the message millrace.v1.CreateSegmentHeader.
+ * Use `create(CreateSegmentHeaderSchema)` to create a new message.
+ */
+export const CreateSegmentHeaderSchema: GenMessage<CreateSegmentHeader> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_message, 8);
+
+/**
+ * Header of MESSAGE_TYPE_BEGIN_TXN. The name of the transaction is the tick of the message.
+ *
+ * @generated from message millrace.v1.BeginTxnHeader
+ */
+export type BeginTxnHeader = Message$1<"millrace.v1.BeginTxnHeader"> & {
+  /**
+   * How long it may rest before it is rolled back, in milliseconds of ticks. 0: 10000. At most 600000.
+   *
+   * @generated from field: uint32 lease_ms = 1;
+   */
+  leaseMs: number;
+};
+
+/**
+ * Describes the message millrace.v1.BeginTxnHeader.
+ * Use `create(BeginTxnHeaderSchema)` to create a new message.
+ */
+export const BeginTxnHeaderSchema: GenMessage<BeginTxnHeader> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_message, 9);
+
+/**
  * Header of MESSAGE_TYPE_MANUAL_FLUSH.
  *
  * @generated from message millrace.v1.ManualFlushHeader
@@ -228,7 +311,7 @@ export type ManualFlushHeader = Message$1<"millrace.v1.ManualFlushHeader"> & {
  * Use `create(ManualFlushHeaderSchema)` to create a new message.
  */
 export const ManualFlushHeaderSchema: GenMessage<ManualFlushHeader> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_message, 7);
+  messageDesc(file_millrace_v1_message, 10);
 
 /**
  * Why a call failed: carried as a detail of the Connect or gRPC error.
@@ -291,7 +374,7 @@ export type ErrorDetail = Message$1<"millrace.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_message, 8);
+  messageDesc(file_millrace_v1_message, 11);
 
 /**
  * The kind of a message. Numbers follow Milvus 2.6.
