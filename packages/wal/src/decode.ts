@@ -8,6 +8,7 @@ import { MillraceError, type Tick } from "@millrace/types";
 import { type Crc32, crc32 as portableCrc32 } from "./crc32.ts";
 import {
   align8,
+  checksumFrom,
   entryBytes,
   entryField,
   formatVersion,
@@ -92,10 +93,7 @@ export function tryDecodeBatch(
   }
   const own = bytes.subarray(offset, offset + start.length);
   const batch = createView(own);
-  const before = crc32(own.subarray(0, headerField.checksum));
-  if (crc32(own.subarray(headerField.checksum + 4), before) !== batch.checksum) {
-    return "its checksum does not match";
-  }
+  if (crc32(own.subarray(checksumFrom)) !== batch.checksum) return "its checksum does not match";
   return checkHeader(batch) ?? checkTable(batch) ?? batch;
 }
 
@@ -155,6 +153,7 @@ class BatchView implements RecordBatch {
         tick: firstTick + BigInt(index),
         idempotencyKey: keyLength === 0 ? "" : decodeText(this, key, keyLength),
         appendCount: view.getUint32(entry + entryField.appendCount, true),
+        txn: view.getBigUint64(entry + entryField.txn, true),
       };
     }
   }

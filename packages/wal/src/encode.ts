@@ -9,6 +9,7 @@ import { type Crc32, crc32 as portableCrc32 } from "./crc32.ts";
 import { createView } from "./decode.ts";
 import {
   align8,
+  checksumFrom,
   entryBytes,
   entryField,
   formatVersion,
@@ -28,6 +29,8 @@ export interface BatchAppend {
   messages: readonly WalMessage[];
   /** At most 512 bytes of UTF-8; empty or absent: none. */
   idempotencyKey?: string | undefined;
+  /** The transaction they belong to; 0 or absent: none. */
+  txn?: Tick | undefined;
 }
 
 /** What {@linkcode encodeBatch} makes a batch of. */
@@ -77,15 +80,8 @@ export function encodeBatch(input: BatchInput, options: CodecOptions = {}): Reco
   writeDictionary(dictionary, bytes, view, dictionaryOffset);
   writeMessages(input.appends, dictionary, bytes, view, dictionaryOffset + dictionaryLength);
 
-  const checksum = batchChecksum(bytes, crc32);
-  view.setUint32(headerField.checksum, checksum, true);
+  view.setUint32(headerField.checksum, crc32(bytes.subarray(checksumFrom)), true);
   return createView(bytes);
-}
-
-/** The checksum of an encoded batch: over all of it except the checksum itself. */
-export function batchChecksum(bytes: Uint8Array, crc32: Crc32): number {
-  const before = crc32(bytes.subarray(0, headerField.checksum));
-  return crc32(bytes.subarray(headerField.checksum + 4), before);
 }
 
 /** How many bytes an append adds to a batch, its vchannel's name apart. */
@@ -178,7 +174,7 @@ function writeMessages(
 ): void {
   let entry = headerBytes;
   let data = dataOffset;
-  for (const { messages, idempotencyKey = "" } of appends) {
+  for (const { messages, idempotencyKey = "", txn = 0n } of appends) {
     let key = idempotencyKey;
     let appendCount = messages.length;
     for (const { type, vchannel, header, payload } of messages) {
@@ -190,6 +186,7 @@ function writeMessages(
       view.setUint32(entry + entryField.headerLength, header.length, true);
       view.setUint32(entry + entryField.payloadLength, payload.length, true);
       view.setUint32(entry + entryField.dataOffset, data, true);
+      if (txn !== 0n) view.setBigUint64(entry + entryField.txn, txn, true);
       // The payload first, so that it is aligned to 8 bytes for whoever reads columns from it.
       bytes.set(payload, data);
       bytes.set(header, data + payload.length);

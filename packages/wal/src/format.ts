@@ -11,15 +11,15 @@ export const formatVersion = 1;
 /** Bytes before the message table. */
 export const headerBytes = 64;
 /** Bytes of one entry of the message table. */
-export const entryBytes = 32;
+export const entryBytes = 40;
 
 /** Offsets of the batch header's fields from the start of the batch. */
 export const headerField = {
   magic: 0,
-  version: 4,
-  headerLength: 6,
-  totalLength: 8,
-  checksum: 12,
+  checksum: 4,
+  version: 8,
+  headerLength: 10,
+  totalLength: 12,
   term: 16,
   sequence: 24,
   firstTick: 32,
@@ -40,8 +40,11 @@ export const entryField = {
   payloadLength: 20,
   dataOffset: 24,
   reserved: 28,
+  txn: 32,
 } as const;
 
+/** From here to its end the checksum covers a batch: all but the magic, which has one value only. */
+export const checksumFrom = 8;
 /** The largest idempotency key, in bytes of UTF-8. */
 export const maxKeyBytes = 512;
 /** The most messages one batch may have. */

@@ -15,6 +15,7 @@ const message = fc.record({
 const append = fc.record({
   messages: fc.array(message, { minLength: 1, maxLength: 4 }),
   idempotencyKey: fc.oneof(fc.constant(""), fc.string({ unit: "grapheme", maxLength: 20 })),
+  txn: fc.oneof(fc.constant(0n), fc.bigInt({ min: 1n, max: 2n ** 64n - 1n })),
 });
 const input: fc.Arbitrary<BatchInput> = fc.record({
   term: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -39,11 +40,12 @@ test("what is encoded is decoded, wherever it stands", () => {
         firstTick: value.firstTick,
         previousChecksum: value.previousChecksum,
       });
-      const expected = value.appends.flatMap(({ messages, idempotencyKey }) =>
+      const expected = value.appends.flatMap(({ messages, idempotencyKey, txn }) =>
         messages.map((message, i) => ({
           ...message,
           idempotencyKey: i === 0 ? idempotencyKey : "",
           appendCount: i === 0 ? messages.length : 0,
+          txn,
         })),
       );
       const decoded = [...batch.messages()];
@@ -99,8 +101,8 @@ test("arbitrary bytes are refused, also with a right checksum", () => {
       (changes) => {
         const bytes = sample(0);
         for (const [at, value] of changes) bytes[at] = value;
-        const sum = crc32(bytes.subarray(16), crc32(bytes.subarray(0, 12)));
-        new DataView(bytes.buffer).setUint32(12, sum, true);
+        const sum = crc32(bytes.subarray(8));
+        new DataView(bytes.buffer).setUint32(4, sum, true);
         // Either it is refused, or it is sound: every message can be read.
         try {
           const batch = decodeBatch(bytes);
