@@ -9,6 +9,7 @@ export default defineConfig({
       "apps/*/test/**/*.test.ts",
       "test/repo/**/*.test.ts",
       "test/e2e/**/*.test.ts",
+      "test/faults/**/*.test.ts",
     ],
     testTimeout: 30_000,
     hookTimeout: 30_000,

@@ -1,0 +1,91 @@
+/**
+ * A process that appends to a log under load and prints what it asked for and what was answered, line
+ * by line, until it is killed or fenced. It begins when a line with its {@linkcode WriterOrder} comes
+ * on standard input.
+ *
+ * Lines: `opened FIRST NEXT` · `submit NAME` · `ack NAME SEQUENCE INDEX new|again` · `end CODE`.
+ */
+
+import { createInterface } from "node:readline";
+import { MillraceError, type Position } from "@millrace/types";
+import { createSeededRandom } from "@millrace/types/testing";
+import { openWal } from "@millrace/wal";
+import { createFileBackend } from "@millrace/wal/file";
+import { messagesOf, nameOf } from "./content.ts";
+
+/** What a writer is told to do. */
+export interface WriterOrder {
+  dir: string;
+  term: number;
+  seed: number;
+  /** Begins the names of its groups. */
+  prefix: string;
+  /** Appends of former writers without an answer: to be made again before anything else. */
+  again: string[];
+  /** Truncates before this sequence in the middle of the load; 0: does not. */
+  truncate: number;
+}
+
+const appenders = 16;
+
+const lines = createInterface({ input: process.stdin });
+const order: WriterOrder = await new Promise((resolve) => {
+  lines.once("line", (line) => resolve(JSON.parse(line) as WriterOrder));
+});
+const random = createSeededRandom(order.seed);
+
+function say(...words: (string | number)[]): void {
+  // A pipe takes it before the call returns.
+  process.stdout.write(`${words.join(" ")}\n`);
+}
+
+function sizeOf(): number {
+  const dice = random.next();
+  if (dice < 0.8) return Math.floor(random.next() * 300);
+  if (dice < 0.98) return Math.floor(random.next() * 10_000);
+  return Math.floor(random.next() * 300_000);
+}
+
+async function run(): Promise<void> {
+  let tick = 0n;
+  const wal = await openWal({
+    backend: createFileBackend({ dir: order.dir, segmentBytes: 256 * 1024 }),
+    pchannel: "p",
+    term: order.term,
+    vchannels: "any",
+    ticks: {
+      take(count, after = 0n) {
+        const first = (after > tick ? after : tick) + 1n;
+        tick = first + BigInt(count) - 1n;
+        return { first, count };
+      },
+    },
+  });
+  const { first, next } = wal.bounds();
+  say("opened", first, next);
+
+  async function append(name: string): Promise<Position> {
+    say("submit", name);
+    const { id, duplicate } = await wal.append(messagesOf(name), { idempotencyKey: name });
+    say("ack", name, id.sequence, id.index, duplicate ? "again" : "new");
+    return id;
+  }
+
+  async function load(appender: number): Promise<void> {
+    for (let number = 0; ; number++) {
+      const parts = random.next() < 0.8 ? 1 : 2 + Math.floor(random.next() * 3);
+      await append(nameOf(`${order.prefix}.${appender}`, number, parts, sizeOf()));
+      if (appender === 0 && number === 5 && order.truncate > 0) await wal.truncate(order.truncate);
+    }
+  }
+
+  await Promise.all(order.again.map(append));
+  await Promise.all(Array.from({ length: appenders }, (_, appender) => load(appender)));
+}
+
+try {
+  await run();
+} catch (error) {
+  say("end", MillraceError.is(error) ? error.code : String(error));
+}
+process.exit();

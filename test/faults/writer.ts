@@ -1,0 +1,72 @@
+/**
+ * Starting {@linkcode WriterOrder | writers} as processes of their own.
+ *
+ * @module
+ */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { Position } from "@millrace/types";
+import type { WriterOrder } from "./writer.node.ts";
+
+const script = fileURLToPath(new URL("./writer.node.ts", import.meta.url));
+
+/** What a writer says. */
+export interface WriterEvents {
+  submit(name: string): void;
+  acknowledge(name: string, place: Position, duplicate: boolean): void;
+}
+
+/** A process that writes. */
+export interface Writer {
+  /** Tells it to begin. */
+  begin(order: WriterOrder, events: WriterEvents): void;
+  /** Resolves when it has opened the log, or has ended without. */
+  opened: Promise<void>;
+  /** Resolves when the process is gone and all it said was heard; with the code of its error, if any. */
+  ended: Promise<string>;
+  signal(name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): void;
+}
+
+/** Starts a writer that waits for its order. */
+export function startWriter(cache: string): Writer {
+  const child: ChildProcess = spawn(process.execPath, ["--conditions=source", script], {
+    stdio: ["pipe", "pipe", "inherit"],
+    env: { ...process.env, NODE_COMPILE_CACHE: cache },
+  });
+  let events: WriterEvents | undefined;
+  let code = "";
+  let open: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const { stdin, stdout } = child;
+  if (!stdin || !stdout) throw new Error("the process has no pipes");
+  // It may be killed before it has read.
+  stdin.on("error", () => undefined);
+  const lines = createInterface({ input: stdout });
+  lines.on("line", (line) => {
+    const [word, name = "", sequence, index, again] = line.split(" ");
+    if (word === "opened") open();
+    else if (word === "submit") events?.submit(name);
+    else if (word === "ack") {
+      const place = { sequence: Number(sequence), index: Number(index) };
+      events?.acknowledge(name, place, again === "again");
+    } else if (word === "end") code = name;
+  });
+  const ended = Promise.all([once(child, "close"), once(lines, "close")]).then(() => {
+    open();
+    return code;
+  });
+  return {
+    begin(order, heard) {
+      events = heard;
+      stdin.write(`${JSON.stringify(order)}\n`);
+    },
+    opened,
+    ended,
+    signal: (name) => void child.kill(name),
+  };
+}
