@@ -15,7 +15,7 @@ interface Manifest {
 }
 
 const read = (path: string): Manifest => JSON.parse(readFileSync(root + path, "utf8")) as Manifest;
-const members = globSync("{packages,apps}/*/package.json", { cwd: root })
+const members = globSync(["{packages,apps}/*/package.json", "bench/package.json"], { cwd: root })
   .map((path) => path.replace("/package.json", ""))
   .sort();
 
