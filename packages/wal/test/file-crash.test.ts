@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { segmentIo } from "../src/backends/file/files.node.ts";
 import { createFileBackend, type FileBackendOptions } from "../src/backends/file.node.ts";
 import { type LogBackend, openWal, type RecordBatch, type Wal } from "../src/mod.ts";
+import { createFaultyFiles, type Faults, systemError } from "./faulty-files.node.ts";
 import { countingTicks, readTexts, text, textsOf } from "./helpers.ts";
 
 const pchannel = "p";
@@ -243,47 +243,36 @@ test("an owner whose term was truncated away cannot acknowledge", async () => {
   expect(await textsIn(current)).toEqual(["b"]);
 });
 
-const faults: [string, FileBackendOptions["io"], string][] = [
+const faults: [string, Faults["write"], string][] = [
   [
     "a write that fails although it reached the disk",
-    {
-      ...segmentIo,
-      async write(file, parts, position) {
-        await segmentIo.write(file, parts, position);
-        if (position > 0) throw Object.assign(new Error("i/o error"), { code: "EIO" });
-        return parts.reduce((sum, part) => sum + part.length, 0);
-      },
+    async ({ position, go }) => {
+      const written = await go();
+      if (position > 0) throw systemError("EIO");
+      return written;
     },
     "INNER",
   ],
   [
     "a short write",
-    {
-      ...segmentIo,
-      async write(file, parts, position) {
-        const [bytes = new Uint8Array(0)] = parts;
-        if (position === 0) return segmentIo.write(file, parts, position);
-        return segmentIo.write(file, [bytes.subarray(0, 100)], position);
-      },
-    },
+    ({ parts, position, go }) =>
+      position === 0 ? go() : go([(parts[0] as Uint8Array).subarray(0, 100)]),
     "INNER",
   ],
   [
     "a full disk",
-    {
-      ...segmentIo,
-      async write(file, parts, position) {
-        if (position === 0) return segmentIo.write(file, parts, position);
-        throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
-      },
+    async ({ position, go }) => {
+      if (position > 0) throw systemError("ENOSPC");
+      return go();
     },
     "RESOURCE_EXHAUSTED",
   ],
 ];
 
-for (const [name, io, code] of faults) {
+for (const [name, write, code] of faults) {
   test(`${name} ends the writer, reading goes on, and the next owner agrees`, async () => {
-    const wal = await open(createBackend("live", io ? { io } : {}), 1);
+    const fs = createFaultyFiles(write ? { write } : {});
+    const wal = await open(createBackend("live", { fs }), 1);
     await wal.append([text("a")]);
     await expect(wal.append([text("b")])).rejects.toMatchObject({ code, maybeApplied: true });
     await expect(wal.append([text("c")])).rejects.toMatchObject({ code });

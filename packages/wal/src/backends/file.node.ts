@@ -4,13 +4,14 @@
  * @module
  */
 
-import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { MillraceError } from "@millrace/types";
 import type { LogBackend } from "../log.ts";
 import { extendChain } from "./file/chain.node.ts";
-import { explain, makeFolder, type SegmentIo, segmentIo } from "./file/files.node.ts";
+import { nodeFileSystem } from "./file/file-system.node.ts";
+import type { FileSystem } from "./file/file-system.ts";
+import { explain, makeFolder } from "./file/files.node.ts";
 import { createFileLog, createFileReader } from "./file/log.node.ts";
 
 /** Options of {@linkcode createFileBackend}. */
@@ -19,16 +20,19 @@ export interface FileBackendOptions {
   dir: string;
   /** How large a file grows before the next one begins, in bytes. Default 64 MiB, at least 4 KiB. */
   segmentBytes?: number;
-  /** What segments are written with. Default: the operating system's files. For fault injection. */
-  io?: SegmentIo;
+  /** Default: the operating system's files. Handed in to simulate disks that fail. */
+  fs?: FileSystem | undefined;
 }
+
+export { nodeFileSystem } from "./file/file-system.node.ts";
+export type { FileSystem, OpenFile, OpenMode } from "./file/file-system.ts";
 
 /**
  * Creates a backend that keeps each log in a folder of files. An append is durable (fdatasync or its
  * like) and not fenced when it resolves. A write that fails ends the writer; reading goes on.
  */
 export function createFileBackend(options: FileBackendOptions): LogBackend {
-  const { dir, segmentBytes = 64 * 1024 * 1024, io = segmentIo } = options;
+  const { dir, segmentBytes = 64 * 1024 * 1024, fs = nodeFileSystem } = options;
   if (!Number.isSafeInteger(segmentBytes) || segmentBytes < 4096) {
     throw new MillraceError("INVALID_ARGUMENT", "segmentBytes is at least 4096", {
       field: "segmentBytes",
@@ -46,9 +50,10 @@ export function createFileBackend(options: FileBackendOptions): LogBackend {
       }
       signal?.throwIfAborted();
       try {
-        await makeFolder(folder);
-        const chain = await extendChain(folder, term, crc32);
-        return createFileLog({ folder, term, chain, crc32, segmentBytes, io });
+        await makeFolder(fs, folder);
+        const log = { fs, folder, crc32 };
+        const chain = await extendChain(log, term);
+        return createFileLog({ log, term, chain, segmentBytes });
       } catch (error) {
         throw explain(error, `the log of ${pchannel} cannot be opened`);
       }
@@ -56,11 +61,11 @@ export function createFileBackend(options: FileBackendOptions): LogBackend {
     async openReadOnly(pchannel, { signal } = {}) {
       const folder = folderOf(dir, pchannel);
       signal?.throwIfAborted();
-      if (!(await isFolder(folder))) {
+      if (!fs.exists(folder)) {
         throw new MillraceError("NOT_FOUND", `there is no log of ${pchannel} in ${dir}`);
       }
       try {
-        return await createFileReader({ folder, crc32 });
+        return await createFileReader({ fs, folder, crc32 });
       } catch (error) {
         throw explain(error, `the log of ${pchannel} cannot be read`);
       }
@@ -78,12 +83,4 @@ function folderOf(dir: string, pchannel: string): string {
     );
   }
   return join(dir, pchannel);
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isDirectory();
-  } catch {
-    return false;
-  }
 }

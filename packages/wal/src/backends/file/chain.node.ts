@@ -8,12 +8,10 @@
  * @module
  */
 
-import { readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
-import type { Crc32 } from "../../crc32.ts";
-import { createOnce, makeFolder, readText, syncFile, syncFolder } from "./files.node.ts";
-import { findEnd, listSegments, type Segment } from "./segment.node.ts";
+import { createOnce, makeFolder, readText, remove, removeFolder, syncFile } from "./files.node.ts";
+import { findEnd, type LogFolder, listSegments, type Segment } from "./segment.node.ts";
 import { removeSpares } from "./spares.node.ts";
 
 /** What a chain of terms holds. */
@@ -40,36 +38,37 @@ export function fencePath(folder: string, term: number): string {
  * Puts `term` at the end of the chain, fencing the one before, and answers what that chain holds.
  * `CHANNEL_FENCED` if the same or a higher term is there.
  */
-export async function extendChain(folder: string, term: number, crc32: Crc32): Promise<Chain> {
-  await makeFolder(termFolder(folder, 0));
-  await makeFolder(termFolder(folder, term));
-  return walk(folder, crc32, async (current) => {
+export async function extendChain(log: LogFolder, term: number): Promise<Chain> {
+  const { fs, folder } = log;
+  await makeFolder(fs, termFolder(folder, 0));
+  await makeFolder(fs, termFolder(folder, term));
+  return walk(log, async (current) => {
     if (current >= term) throw fenced(current);
-    const placed = await createOnce(fencePath(folder, current), String(term));
-    const following = placed ? term : ((await readFence(folder, current)) ?? current);
+    const placed = await createOnce(fs, fencePath(folder, current), String(term));
+    const following = placed ? term : ((await readFence(log, current)) ?? current);
     if (!placed && following >= term) throw fenced(following);
-    await removeSpares(termFolder(folder, current));
+    await removeSpares(fs, termFolder(folder, current));
     return { following, stop: placed };
   });
 }
 
 /** Reads what the chain holds, as it stands. */
-export async function readChain(folder: string, crc32: Crc32): Promise<Chain> {
-  return walk(folder, crc32, async (current) => {
-    const following = await readFence(folder, current);
+export async function readChain(log: LogFolder): Promise<Chain> {
+  return walk(log, async (current) => {
+    const following = await readFence(log, current);
     return { following, stop: following === undefined };
   });
 }
 
 /** The term that fences `term`, or `undefined` while it is the last. */
-export async function readFence(folder: string, term: number): Promise<number | undefined> {
-  return readNumber(fencePath(folder, term), term + 1);
+export async function readFence(log: LogFolder, term: number): Promise<number | undefined> {
+  return readNumber(log, fencePath(log.folder, term), term + 1);
 }
 
 /** Writes down that a term ends before sequence `end`, unless its end is known; answers the end. */
-export async function settleEnd(folder: string, term: number, end: number): Promise<number> {
-  if (await createOnce(endPath(folder, term), String(end))) return end;
-  return (await readNumber(endPath(folder, term), 0)) ?? end;
+export async function settleEnd(log: LogFolder, term: number, end: number): Promise<number> {
+  if (await createOnce(log.fs, endPath(log.folder, term), String(end))) return end;
+  return (await readNumber(log, endPath(log.folder, term), 0)) ?? end;
 }
 
 function endPath(folder: string, term: number): string {
@@ -77,8 +76,12 @@ function endPath(folder: string, term: number): string {
 }
 
 /** The number in a file, or `undefined` if there is none. It is at least `least`, else `DATA_LOSS`. */
-async function readNumber(path: string, least: number): Promise<number | undefined> {
-  const text = await readText(path);
+async function readNumber(
+  log: LogFolder,
+  path: string,
+  least: number,
+): Promise<number | undefined> {
+  const text = await readText(log.fs, path);
   if (text === undefined) return undefined;
   const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(number) && number >= least) return number;
@@ -101,34 +104,29 @@ interface Step {
   stop: boolean;
 }
 
-async function walk(
-  folder: string,
-  crc32: Crc32,
-  step: (term: number) => Promise<Step>,
-): Promise<Chain> {
+async function walk(log: LogFolder, step: (term: number) => Promise<Step>): Promise<Chain> {
   for (;;) {
-    const first = await readFirst(folder);
+    const first = await readFirst(log);
     try {
-      return await walkFrom(folder, first, crc32, step);
+      return await walkFrom(log, first, step);
     } catch (error) {
       // Truncated underfoot: begin again where the log begins now.
-      if ((await readFirst(folder)).sequence === first.sequence) throw error;
+      if ((await readFirst(log)).sequence === first.sequence) throw error;
     }
   }
 }
 
 async function walkFrom(
-  folder: string,
+  log: LogFolder,
   first: FirstPlace,
-  crc32: Crc32,
   step: (term: number) => Promise<Step>,
 ): Promise<Chain> {
   const segments: Segment[] = [];
   let { term, sequence } = first;
   for (;;) {
     const { following, stop } = await step(term);
-    const stretch = await readStretch(folder, term, sequence, following !== undefined, crc32);
-    if (following === undefined && !stretch.settled && (await isEnded(folder, term))) {
+    const stretch = await readStretch(log, term, sequence, following !== undefined);
+    if (following === undefined && !stretch.settled && (await isEnded(log, term))) {
       // Ended while it was read: what was found is not the end that counts.
       continue;
     }
@@ -142,9 +140,9 @@ async function walkFrom(
   }
 }
 
-async function isEnded(folder: string, term: number): Promise<boolean> {
-  const fence = await readFence(folder, term);
-  return fence !== undefined || (await readText(endPath(folder, term))) !== undefined;
+async function isEnded(log: LogFolder, term: number): Promise<boolean> {
+  const fence = await readFence(log, term);
+  return fence !== undefined || (await readText(log.fs, endPath(log.folder, term))) !== undefined;
 }
 
 interface Stretch {
@@ -156,22 +154,22 @@ interface Stretch {
 
 /** The segments of one term, cut at its end. */
 async function readStretch(
-  folder: string,
+  log: LogFolder,
   term: number,
   start: number,
   ended: boolean,
-  crc32: Crc32,
 ): Promise<Stretch> {
   if (term === 0) return { segments: [], end: start, settled: false };
+  const { fs, folder } = log;
   const path = termFolder(folder, term);
-  const known = await readNumber(endPath(folder, term), start);
-  const segments = await listSegments(path, term);
+  const known = await readNumber(log, endPath(folder, term), start);
+  const segments = await listSegments(fs, path, term);
   const last = segments.at(-1);
   let end = known ?? start;
   if (known === undefined && last) {
-    end = await findEnd(last, crc32);
+    end = await findEnd(log, last);
     // Its writer may have died between writing and making it durable.
-    await syncFile(last.path);
+    await syncFile(fs, last.path);
   }
   const begin = segments[0]?.first ?? start;
   if (begin > start || (end > start && !last)) {
@@ -179,7 +177,7 @@ async function readStretch(
       expected: `batch ${start}`,
     });
   }
-  if (known === undefined && ended) end = await settleEnd(folder, term, end);
+  if (known === undefined && ended) end = await settleEnd(log, term, end);
   const kept = segments.filter(({ first }) => first < end);
   for (const segment of kept) segment.end = Math.min(segment.end ?? end, end);
   return { segments: kept, end, settled: known !== undefined || ended };
@@ -197,9 +195,9 @@ export interface FirstPlace {
  * file: creating it is atomic, and of several the highest counts, so that a former owner who truncates
  * late cannot bring back what is gone.
  */
-export async function readFirst(folder: string): Promise<FirstPlace> {
+export async function readFirst({ fs, folder }: LogFolder): Promise<FirstPlace> {
   let first: FirstPlace = { sequence: 0, term: 0 };
-  for (const name of await readdir(folder)) {
+  for (const name of await fs.list(folder)) {
     const match = /^first-(\d{16})-(\d{16})$/.exec(name);
     if (!match) continue;
     const sequence = Number(match[1]);
@@ -213,31 +211,30 @@ export async function readFirst(folder: string): Promise<FirstPlace> {
  * `true` is not removed.
  */
 export async function dropBefore(
-  folder: string,
+  log: LogFolder,
   segment: Segment,
   recycle: (dropped: Segment) => Promise<boolean>,
 ): Promise<void> {
+  const { fs, folder } = log;
   const { term } = segment;
   const marker = `first-${digits(segment.first)}-${digits(term)}`;
-  await writeFile(join(folder, marker), "");
-  await syncFolder(folder);
-  for (const dropped of await listSegments(termFolder(folder, term), term)) {
+  await createOnce(fs, join(folder, marker), "");
+  for (const dropped of await listSegments(fs, termFolder(folder, term), term)) {
     if (dropped.first >= segment.first) break;
-    if (!(await recycle(dropped))) await rm(dropped.path, { force: true });
+    if (!(await recycle(dropped))) await remove(fs, dropped.path);
   }
-  for (const name of await readdir(folder)) {
+  for (const name of await fs.list(folder)) {
     const older = Number(/^term-(\d{16})$/.exec(name)?.[1] ?? 0);
     // Term 0 stays, for those who began to walk before the marker stood. The others are renamed first:
     // whoever walks the chain, or writes to it still, finds a folder whole or not at all.
     if (older > 0 && older < term) {
-      await rename(join(folder, name), join(folder, `dropped-${digits(older)}`));
+      await fs.rename(join(folder, name), join(folder, `dropped-${digits(older)}`));
     }
   }
-  for (const name of await readdir(folder)) {
+  for (const name of await fs.list(folder)) {
     const stale = name.startsWith("first-") && name < marker;
-    if (stale || name.startsWith("dropped-")) {
-      await rm(join(folder, name), { recursive: true, force: true });
-    }
+    if (stale) await remove(fs, join(folder, name));
+    if (name.startsWith("dropped-")) await removeFolder(fs, join(folder, name));
   }
 }
 

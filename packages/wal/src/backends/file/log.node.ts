@@ -5,33 +5,26 @@
  */
 
 import { MillraceError } from "@millrace/types";
-import type { Crc32 } from "../../crc32.ts";
 import type { Log, LogReader } from "../../log.ts";
 import type { RecordBatch } from "../../record-batch.ts";
 import { type Chain, dropBefore, readChain, readFirst } from "./chain.node.ts";
-import { explain, hasCode, type SegmentIo } from "./files.node.ts";
-import { damaged, openSegmentReader, type Segment } from "./segment.node.ts";
+import { explain, hasCode } from "./files.node.ts";
+import { damaged, type LogFolder, openSegmentReader, type Segment } from "./segment.node.ts";
 import { createWriter } from "./writer.node.ts";
 
 /** Options of {@linkcode createFileLog}. */
 export interface FileLogOptions {
-  /** Of the pchannel. */
-  folder: string;
-  crc32: Crc32;
-}
-
-/** Options of a log that is written. */
-export interface WritableFileLogOptions extends FileLogOptions {
+  log: LogFolder;
   term: number;
   /** What the terms before hold. */
   chain: Chain;
+  /** How large a file grows before the next one begins. */
   segmentBytes: number;
-  io: SegmentIo;
 }
 
 /** Creates the log of the owner whose term was just put at the end of the chain. */
-export function createFileLog(options: WritableFileLogOptions): Log {
-  const { folder, term, chain, crc32 } = options;
+export function createFileLog(options: FileLogOptions): Log {
+  const { log, term, chain } = options;
   const segments = [...chain.segments];
   const writer = createWriter({
     ...options,
@@ -47,7 +40,7 @@ export function createFileLog(options: WritableFileLogOptions): Log {
     const kept = segments[keep];
     if (keep <= 0 || !kept) return;
     segments.splice(0, keep);
-    await dropBefore(folder, kept, async (dropped) => {
+    await dropBefore(log, kept, async (dropped) => {
       return dropped.term === term && (await writer.recycle(dropped.path));
     });
   }
@@ -57,7 +50,7 @@ export function createFileLog(options: WritableFileLogOptions): Log {
     bounds: () => ({ first: segments[0]?.first ?? writer.next(), next: writer.next() }),
     append: (batch) => writer.append(batch),
     read: (from, readOptions = {}) =>
-      readSegments({ folder, crc32, segments, next: writer.next }, from, readOptions.signal),
+      readSegments({ log, segments, next: writer.next }, from, readOptions.signal),
     truncate(before) {
       // One after the other, whatever became of the one before.
       truncated = truncated
@@ -76,23 +69,21 @@ export function createFileLog(options: WritableFileLogOptions): Log {
 }
 
 /** Creates a reader of a log that another may own. */
-export async function createFileReader(options: FileLogOptions): Promise<LogReader> {
-  const { folder, crc32 } = options;
-  let chain = await readChain(folder, crc32);
+export async function createFileReader(log: LogFolder): Promise<LogReader> {
+  let chain = await readChain(log);
   return {
     bounds: () => ({ first: chain.segments[0]?.first ?? chain.next, next: chain.next }),
     async *read(from, readOptions = {}) {
-      chain = await readChain(folder, crc32);
+      chain = await readChain(log);
       const { segments, next } = chain;
-      yield* readSegments({ folder, crc32, segments, next: () => next }, from, readOptions.signal);
+      yield* readSegments({ log, segments, next: () => next }, from, readOptions.signal);
     },
     close: async () => undefined,
   };
 }
 
 interface SegmentSource {
-  folder: string;
-  crc32: Crc32;
+  log: LogFolder;
   /** By ascending first sequence; grows at the end and shrinks at the start while it is read. */
   segments: readonly Segment[];
   /** The sequence that follows the last batch that may be read. */
@@ -104,14 +95,14 @@ async function* readSegments(
   from: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<RecordBatch> {
-  const { segments, crc32, next } = source;
+  const { log, segments, next } = source;
   let sequence = from;
   let previous: RecordBatch | undefined;
   while (sequence < next()) {
     signal?.throwIfAborted();
     const segment = segments.findLast(({ first }) => first <= sequence);
     if (!segment || (segment.end ?? next()) <= sequence) throw await missing(source, sequence);
-    const reader = await openSegmentReader(segment, sequence, crc32).catch(async (error) => {
+    const reader = await openSegmentReader(log, segment, sequence).catch(async (error) => {
       if (hasCode(error, "ENOENT")) throw await missing(source, sequence);
       throw explain(error, "the log cannot be read");
     });
@@ -153,12 +144,12 @@ async function missing(source: SegmentSource, sequence: number): Promise<Millrac
   }
   return new MillraceError(
     "DATA_LOSS",
-    `the file with batch ${sequence} is missing in ${source.folder}`,
+    `the file with batch ${sequence} is missing in ${source.log.folder}`,
     { expected: `batch ${sequence}` },
   );
 }
 
-async function firstOf({ folder, segments }: SegmentSource): Promise<number> {
-  const marker = await readFirst(folder);
+async function firstOf({ log, segments }: SegmentSource): Promise<number> {
+  const marker = await readFirst(log);
   return Math.max(marker.sequence, segments[0]?.first ?? 0);
 }

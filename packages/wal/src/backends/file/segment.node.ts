@@ -4,14 +4,22 @@
  * @module
  */
 
-import { type FileHandle, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import type { Crc32 } from "../../crc32.ts";
 import { peekBatch, tryDecodeBatch } from "../../decode.ts";
 import { headerBytes } from "../../format.ts";
 import type { RecordBatch } from "../../record-batch.ts";
-import { explain } from "./files.node.ts";
+import type { FileSystem, OpenFile } from "./file-system.ts";
+import { explain, readFully } from "./files.node.ts";
+
+/** Where a log's files are, and how they are read. */
+export interface LogFolder {
+  fs: FileSystem;
+  /** Of the pchannel. */
+  folder: string;
+  crc32: Crc32;
+}
 
 /** A file of batches. */
 export interface Segment {
@@ -43,9 +51,13 @@ export function createSegment(folder: string, term: number, first: number): Segm
 }
 
 /** The segments in a folder, by ascending first sequence; each ends where the next begins. */
-export async function listSegments(folder: string, term: number): Promise<Segment[]> {
+export async function listSegments(
+  fs: FileSystem,
+  folder: string,
+  term: number,
+): Promise<Segment[]> {
   const segments: Segment[] = [];
-  for (const name of (await readdir(folder)).sort()) {
+  for (const name of (await fs.list(folder)).sort()) {
     const match = /^(\d{16})\.log$/.exec(name);
     if (!match) continue;
     const segment = createSegment(folder, term, Number(match[1]));
@@ -81,18 +93,18 @@ export interface SegmentReader {
 
 /** Opens a segment at the mark nearest before `from`. */
 export async function openSegmentReader(
+  { fs, crc32 }: LogFolder,
   segment: Segment,
   from: number,
-  crc32: Crc32,
 ): Promise<SegmentReader> {
-  const file = await open(segment.path, "r");
+  const file = await fs.open(segment.path, "read");
   let { sequence, offset } = findMark(segment, from);
   let window: Uint8Array = new Uint8Array(0);
   let windowStart = offset;
   let problem: string | undefined;
 
   async function fill(bytes: number): Promise<void> {
-    window = await readFully(file, offset, bytes);
+    window = await readBytes(file, offset, bytes);
     windowStart = offset;
   }
 
@@ -140,12 +152,12 @@ export async function openSegmentReader(
  * Where a segment ends whose writer may have been cut off: behind its last whole batch. A write that
  * was cut off leaves damage at the end only; damage with whole batches behind it is `DATA_LOSS`.
  */
-export async function findEnd(segment: Segment, crc32: Crc32): Promise<number> {
-  const reader = await openSegmentReader(segment, Number.POSITIVE_INFINITY, crc32);
+export async function findEnd(log: LogFolder, segment: Segment): Promise<number> {
+  const reader = await openSegmentReader(log, segment, Number.POSITIVE_INFINITY);
   try {
     for (;;) {
       while (await reader.read());
-      const behind = await findBatchBehind(segment, reader, crc32);
+      const behind = await findBatchBehind(log, segment, reader);
       if (!behind) return reader.sequence();
       // It may have been written meanwhile, and all before it.
       if (await reader.read()) continue;
@@ -178,20 +190,20 @@ export function damaged(
 
 /** A whole batch of the segment's term somewhere behind the place where reading stopped. */
 async function findBatchBehind(
+  { fs, crc32 }: LogFolder,
   segment: Segment,
   reader: SegmentReader,
-  crc32: Crc32,
 ): Promise<RecordBatch | undefined> {
-  const file = await open(segment.path, "r");
+  const file = await fs.open(segment.path, "read");
   try {
     let offset = reader.offset();
     for (;;) {
-      const window = await readFully(file, offset, windowBytes);
+      const window = await readBytes(file, offset, windowBytes);
       // A header that the window cuts is looked at again, at the start of the next one.
       for (let at = 0; at + headerBytes <= window.length; at += 8) {
         const start = peekBatch(window, at);
         if (start.kind !== "batch") continue;
-        const whole = await readFully(file, offset + at, start.length);
+        const whole = await readBytes(file, offset + at, start.length);
         const batch = tryDecodeBatch(whole, 0, crc32);
         if (typeof batch === "string") continue;
         if (batch.term === segment.term && batch.sequence > reader.sequence()) return batch;
@@ -216,19 +228,9 @@ function findMark(segment: Segment, from: number): SegmentMark {
   return index[low - 1] ?? { sequence: segment.first, offset: 0 };
 }
 
-/** Up to `bytes` bytes: fewer only at the end of the file. */
-async function readFully(file: FileHandle, position: number, bytes: number): Promise<Uint8Array> {
+async function readBytes(file: OpenFile, position: number, bytes: number): Promise<Uint8Array> {
   try {
-    const { size } = await file.stat();
-    const buffer = new Uint8Array(Math.max(0, Math.min(bytes, size - position)));
-    let filled = 0;
-    while (filled < buffer.length) {
-      const rest = buffer.length - filled;
-      const { bytesRead } = await file.read(buffer, filled, rest, position + filled);
-      if (bytesRead === 0) return buffer.subarray(0, filled);
-      filled += bytesRead;
-    }
-    return buffer;
+    return await readFully(file, position, bytes);
   } catch (error) {
     throw explain(error, "the log cannot be read");
   }

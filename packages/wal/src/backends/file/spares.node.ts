@@ -8,18 +8,18 @@
  * @module
  */
 
-import { readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { hasCode } from "./files.node.ts";
+import type { FileSystem } from "./file-system.ts";
+import { hasCode, remove } from "./files.node.ts";
 
 /** The spares of one term's writer. */
 export interface Spares {
   /** Takes a file that is no longer read; `false` if there are enough. */
   keep(path: string): Promise<boolean>;
   /**
-   * Gives a spare this path and answers its size in bytes; 0 if there is none. Not durable by itself.
+   * Gives a spare this path; `false` if there is none. Not durable by itself.
    */
-  take(path: string): Promise<number>;
+  take(path: string): Promise<boolean>;
   /** Removes what was not taken. */
   close(): Promise<void>;
 }
@@ -28,7 +28,7 @@ export interface Spares {
 const maxSpares = 2;
 
 /** Creates the spares of a term's folder. */
-export function createSpares(folder: string): Spares {
+export function createSpares(fs: FileSystem, folder: string): Spares {
   const paths: string[] = [];
   let count = 0;
   let closed = false;
@@ -37,31 +37,31 @@ export function createSpares(folder: string): Spares {
       if (closed || paths.length >= maxSpares) return false;
       const spare = join(folder, `spare-${count++}`);
       paths.push(spare);
-      await rename(path, spare);
+      await fs.rename(path, spare);
       return true;
     },
     async take(path) {
       const spare = paths.shift();
-      if (!spare) return 0;
+      if (!spare) return false;
       try {
-        await rename(spare, path);
-        return (await stat(path)).size;
+        await fs.rename(spare, path);
+        return true;
       } catch (error) {
         // The next owner has cleaned up.
-        if (hasCode(error, "ENOENT")) return 0;
+        if (hasCode(error, "ENOENT")) return false;
         throw error;
       }
     },
     async close() {
       closed = true;
-      for (const path of paths.splice(0)) await rm(path, { force: true });
+      for (const path of paths.splice(0)) await remove(fs, path);
     },
   };
 }
 
 /** Removes the spares that a former owner left in its folder. */
-export async function removeSpares(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (name.startsWith("spare-")) await rm(join(folder, name), { force: true });
+export async function removeSpares(fs: FileSystem, folder: string): Promise<void> {
+  for (const name of await fs.list(folder)) {
+    if (name.startsWith("spare-")) await remove(fs, join(folder, name));
   }
 }

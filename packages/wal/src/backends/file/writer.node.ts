@@ -4,25 +4,22 @@
  * @module
  */
 
-import { statSync } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
 import { MillraceError } from "@millrace/types";
 import type { RecordBatch } from "../../record-batch.ts";
 import { fenced, fencePath, readFence, settleEnd, termFolder } from "./chain.node.ts";
-import { explain, openSegmentFile, type SegmentIo, syncFolder } from "./files.node.ts";
-import { createSegment, markBatch, type Segment } from "./segment.node.ts";
+import type { OpenFile } from "./file-system.ts";
+import { explain, shortWrite } from "./files.node.ts";
+import { createSegment, type LogFolder, markBatch, type Segment } from "./segment.node.ts";
 import { createSpares } from "./spares.node.ts";
 
 /** Options of {@linkcode createWriter}. */
 export interface WriterOptions {
-  /** Of the pchannel. */
-  folder: string;
+  log: LogFolder;
   term: number;
   /** The sequence of the first batch to be written. */
   next: number;
   /** In bytes; a batch that is larger gets a segment of its own. */
   segmentBytes: number;
-  io: SegmentIo;
   /** Called with each new segment before anything is written to it. */
   onSegment(segment: Segment): void;
 }
@@ -55,16 +52,17 @@ const zeros = new Uint8Array(fillBytes);
 
 /** Creates the writer of a term whose fence was just put into the term before. */
 export function createWriter(options: WriterOptions): Writer {
-  const { folder, term, segmentBytes, io } = options;
+  const { log, term, segmentBytes } = options;
+  const { fs, folder } = log;
   const ownFolder = termFolder(folder, term);
   const ownFence = fencePath(folder, term);
-  const spares = createSpares(ownFolder);
+  const spares = createSpares(fs, ownFolder);
   const jobs: Job[] = [];
   let running: Promise<void> | undefined;
   let failure: MillraceError | undefined;
   let next = options.next;
 
-  let file: FileHandle | undefined;
+  let file: OpenFile | undefined;
   let segment: Segment | undefined;
   let offset = 0;
   let filled = 0;
@@ -111,10 +109,8 @@ export function createWriter(options: WriterOptions): Writer {
       if (ahead > 0) parts.push(zeros.subarray(0, ahead));
     }
     const expected = parts.reduce((sum, part) => sum + part.length, 0);
-    const written = await io.write(file as FileHandle, parts, offset);
-    if (written !== expected) {
-      throw new MillraceError("INNER", `only ${written} of ${expected} bytes were written`);
-    }
+    const written = await (file as OpenFile).write(parts, offset);
+    if (written !== expected) throw shortWrite((segment as Segment).path, written, expected);
     await refuseIfFenced();
     markBatch(segment as Segment, batch.sequence, offset);
     filled = Math.max(filled, offset + expected);
@@ -125,13 +121,13 @@ export function createWriter(options: WriterOptions): Writer {
   async function beginSegment(): Promise<void> {
     const following = createSegment(ownFolder, term, next);
     await file?.close();
-    const size = await spares.take(following.path);
-    file = await openSegmentFile(following.path, size === 0 ? "new" : "existing");
-    await syncFolder(ownFolder);
+    const spare = await spares.take(following.path);
+    file = await fs.open(following.path, spare ? "write" : "create");
+    await fs.syncFolder(ownFolder);
     if (segment) segment.end = next;
     segment = following;
     offset = 0;
-    filled = size;
+    filled = await file.size();
     options.onSegment(segment);
   }
 
@@ -139,15 +135,14 @@ export function createWriter(options: WriterOptions): Writer {
   // written before this look will be found. The folder is looked for after the fence: it goes only
   // when it was fenced long ago.
   async function refuseIfFenced(): Promise<void> {
-    const quiet = { throwIfNoEntry: false } as const;
-    if (!statSync(ownFence, quiet) && statSync(ownFolder, quiet)) return;
-    throw fenced((await readFence(folder, term)) ?? term + 1);
+    if (!fs.exists(ownFence) && fs.exists(ownFolder)) return;
+    throw fenced((await readFence(log, term)) ?? term + 1);
   }
 
   // Of a write that failed it is not known what reached the disk: the next owner must not take it in.
   async function settle(): Promise<void> {
     try {
-      await settleEnd(folder, term, next);
+      await settleEnd(log, term, next);
     } catch (error) {
       // The next owner finds the end by reading.
       failure ??= explain(error, "the log cannot be written");
