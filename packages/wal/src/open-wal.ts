@@ -1,5 +1,5 @@
 /**
- * Opens a pchannel's log at its owner: replays it, then appends and scans.
+ * Opens a pchannel's log at its owner: replays it, then appends and reads.
  *
  * @module
  */
@@ -8,15 +8,15 @@ import {
   type Clock,
   type Logger,
   MillraceError,
+  type Random,
   silentLogger,
   type TickSource,
 } from "@millrace/types";
-import { admitAppends } from "./admission.ts";
+import type { ThrottleOptions } from "./append/throttle.ts";
 import type { Crc32 } from "./crc32.ts";
+import { createWal } from "./create-wal.ts";
 import type { Log, LogBackend } from "./log.ts";
-import { scan } from "./scanner.ts";
-import { createSequencer } from "./sequencer.ts";
-import { createTailBuffer } from "./tail-buffer.ts";
+import { decodeWalSnapshot } from "./snapshot-codec.ts";
 import type { Wal, WalSnapshot } from "./wal.ts";
 import { createWalState, type WalState } from "./wal-state.ts";
 
@@ -27,9 +27,17 @@ export interface OpenWalOptions {
   /** The owner's term, from 1; higher than all before it. */
   term: number;
   ticks: TickSource;
-  /** What a former owner kept; without it the whole log is replayed. */
+  /**
+   * What a former owner kept. Default: what the backend keeps beside the log, if it does; without either
+   * the whole log is replayed.
+   */
   snapshot?: WalSnapshot | undefined;
-  /** Times the replay. Default: it is not timed. */
+  /** Keeps snapshots beside the log, if the backend can. Default: unless `snapshot` is given. */
+  keepSnapshots?: boolean | undefined;
+  /**
+   * Drives what goes on without appends: time ticks every 200 ms, leases, the age of the tail; and times
+   * the stages. Default: ticks and leases move with appends alone, and nothing is timed.
+   */
   clock?: Clock | undefined;
   /** Default: nothing is logged. */
   logger?: Logger | undefined;
@@ -40,6 +48,8 @@ export interface OpenWalOptions {
    * default), or `any`.
    */
   vchannels?: "created" | "any" | undefined;
+  /** When the segments that inserts belong to are full. Default: inserts belong to no segments. */
+  segments?: { rows?: number; bytes?: number; random: Random } | undefined;
   /** How many idempotency keys are remembered. Default 262 144. */
   maxKeys?: number | undefined;
   /** The largest append, in bytes as encoded. Default 16 MiB. */
@@ -48,8 +58,16 @@ export interface OpenWalOptions {
   maxBatchBytes?: number | undefined;
   /** How many bytes may wait to be written; more is `RESOURCE_EXHAUSTED`. Default 64 MiB. */
   maxWaitingBytes?: number | undefined;
-  /** How many bytes of the newest batches are kept in memory for scans. Default 64 MiB. */
+  /** The most transactions that may be open. Default 1024. */
+  maxOpenTxns?: number | undefined;
+  /** The most bytes of open transactions, which readers must hold. Default 64 MiB. */
+  maxOpenTxnBytes?: number | undefined;
+  /** Limits the rate of inserts and deletes. Needs a clock. Default: no limit. */
+  throttle?: Omit<ThrottleOptions, "clock"> | undefined;
+  /** How many bytes of the newest batches are kept in memory for readers. Default 64 MiB. */
   tailBytes?: number | undefined;
+  /** How long they are kept, in milliseconds. Default 30 000. */
+  tailMs?: number | undefined;
   /** Default: the backend's, else the portable one. */
   crc32?: Crc32 | undefined;
 }
@@ -60,29 +78,52 @@ export interface OpenWalOptions {
  * less than the snapshot says, or begins behind the snapshot's end.
  */
 export async function openWal(options: OpenWalOptions): Promise<Wal> {
-  const { backend, pchannel, term, clock, logger = silentLogger } = options;
-  const signal = options.signal ? { signal: options.signal } : {};
+  const { backend, pchannel, term, clock, snapshot, logger = silentLogger } = options;
   const began = clock?.monotonic() ?? 0;
-  const log = await backend.open(pchannel, term, signal);
+  const mark = snapshot?.mark;
+  const log = await backend.open(pchannel, term, { signal: options.signal, mark });
   try {
-    const state = await replay(log, options);
+    const keeps = options.keepSnapshots ?? snapshot === undefined;
+    const from = snapshot ?? (keeps ? readKept(log, logger) : undefined);
+    const state = await replay(log, from, options);
     logger.info("log opened", {
       pchannel,
       term,
       backend: backend.name,
       ...log.bounds(),
-      vchannels: state.vchannels.size,
+      from: from?.sequence ?? log.bounds().first,
+      vchannels: state.shards.vchannels.size,
+      openTxns: state.txns.open.size,
       ...(clock ? { replayMs: clock.monotonic() - began } : {}),
     });
-    return createWal(log, state, { ...options, logger, crc32: options.crc32 ?? backend.crc32 });
+    const crc32 = options.crc32 ?? backend.crc32;
+    return createWal(log, state, { ...options, logger, crc32, keepSnapshots: keeps });
   } catch (error) {
     await log.close();
     throw error;
   }
 }
 
-async function replay(log: Log, options: OpenWalOptions): Promise<WalState> {
-  const { snapshot, maxKeys = 262_144, vchannels = "created" } = options;
+/** A snapshot beside the log that cannot be used costs a longer opening, unless the log needs it. */
+function readKept(log: Log, logger: Logger): WalSnapshot | undefined {
+  if (!log.kept) return undefined;
+  try {
+    const snapshot = decodeWalSnapshot(log.kept);
+    const { first, next } = log.bounds();
+    if (snapshot.sequence >= first && snapshot.sequence <= next) return snapshot;
+    logger.warn("the snapshot of a log is of another one", { sequence: snapshot.sequence });
+  } catch (error) {
+    logger.warn("the snapshot of a log is damaged", { reason: MillraceError.from(error).message });
+  }
+  return undefined;
+}
+
+async function replay(
+  log: Log,
+  snapshot: WalSnapshot | undefined,
+  options: OpenWalOptions,
+): Promise<WalState> {
+  const { maxKeys = 262_144, vchannels = "created" } = options;
   const { first, next } = log.bounds();
   const state = createWalState(maxKeys, snapshot);
   if (state.next > next) {
@@ -92,22 +133,22 @@ async function replay(log: Log, options: OpenWalOptions): Promise<WalState> {
       { expected: String(state.next) },
     );
   }
-  if (state.next < first) {
-    if (snapshot || vchannels === "created") {
-      throw new MillraceError(
-        "DATA_LOSS",
-        `the log begins at batch ${first}, but what is known of it ends at ${state.next}`,
-        { expected: String(state.next) },
-      );
-    }
-    state.next = first;
+  const isCut = state.next < first;
+  if (isCut && (snapshot || vchannels === "created")) {
+    throw new MillraceError(
+      "DATA_LOSS",
+      `the log begins at batch ${first}, but what is known of it ends at ${state.next}`,
+      { expected: String(state.next) },
+    );
   }
-  // The last batch at least, for its checksum.
-  const from = Math.max(first, Math.min(state.next, next - 1));
-  const signal = options.signal ? { signal: options.signal } : {};
-  for await (const batch of log.read(from, signal)) {
-    if (batch.sequence < state.next) state.checksum = batch.checksum;
-    else state.apply(batch);
+  if (isCut) state.next = first;
+  if (state.next < next) {
+    const signal = options.signal ? { signal: options.signal } : {};
+    for await (const batch of log.read(state.next, signal)) {
+      // What stood before was truncated, and nothing is known of it.
+      if (isCut && batch.sequence === first) state.checksum = batch.previousChecksum;
+      state.applyBatch(batch);
+    }
   }
   if (state.next !== next) {
     throw new MillraceError("DATA_LOSS", `the log ends at batch ${state.next}, not ${next}`, {
@@ -115,68 +156,4 @@ async function replay(log: Log, options: OpenWalOptions): Promise<WalState> {
     });
   }
   return state;
-}
-
-function createWal(log: Log, state: WalState, options: OpenWalOptions & { logger: Logger }): Wal {
-  const { pchannel, term, logger } = options;
-  const tail = createTailBuffer(options.tailBytes ?? 64 * 1024 * 1024);
-  const wakers = new Set<() => void>();
-  const ending = new AbortController();
-  const ended = (): MillraceError | undefined => ending.signal.reason;
-  const wakeScans = (): void => {
-    for (const wake of [...wakers]) wake();
-  };
-
-  const sequencer = createSequencer({
-    log,
-    ticks: options.ticks,
-    lastTick: state.lastTick,
-    previousChecksum: state.checksum,
-    maxBatchBytes: options.maxBatchBytes,
-    maxWaitingBytes: options.maxWaitingBytes,
-    crc32: options.crc32,
-    onBatch(batch) {
-      state.next = batch.sequence + 1;
-      state.lastTick = batch.lastTick;
-      state.checksum = batch.checksum;
-      tail.push(batch);
-      wakeScans();
-    },
-    onFailure(error) {
-      logger.error("log failed", { pchannel, term, code: error.code, reason: error.message });
-      ending.abort(error);
-      wakeScans();
-    },
-  });
-  const append = admitAppends(sequencer, state, {
-    anyVchannel: options.vchannels === "any",
-    maxAppendBytes: options.maxAppendBytes ?? 16 * 1024 * 1024,
-  });
-  const source = { log, tail, wakers, ended, next: () => state.next };
-
-  let closed: Promise<void> | undefined;
-  async function close(): Promise<void> {
-    await sequencer.drain();
-    ending.abort(new MillraceError("ON_SHUTDOWN", "the log is closed"));
-    wakeScans();
-    tail.clear();
-    await log.close();
-  }
-
-  return {
-    pchannel,
-    term,
-    append: (messages, appendOptions) => append(messages, appendOptions),
-    scan: (scanOptions) => scan(source, scanOptions),
-    bounds: () => ({ first: log.bounds().first, next: state.next }),
-    lastTick: () => state.lastTick,
-    vchannels: () => state.headers,
-    snapshot: () => state.snapshot(),
-    truncate: (before) => log.truncate(Math.min(before, state.next)),
-    signal: ending.signal,
-    close() {
-      closed ??= close();
-      return closed;
-    },
-  };
 }

@@ -1,0 +1,69 @@
+/**
+ * The newest batches of a log in memory, for readers that keep up.
+ *
+ * @module
+ */
+
+import type { RecordBatch } from "../record-batch.ts";
+
+/** Options of {@linkcode createTailBuffer}. */
+export interface TailBufferOptions {
+  /** How many bytes are held at most. */
+  maxBytes: number;
+  /** How long a batch is held, in milliseconds. Default: only bytes count. */
+  maxAgeMs?: number | undefined;
+}
+
+/** The newest batches, dense by sequence, bounded in bytes and age. */
+export interface TailBuffer {
+  /**
+   * Adds the next batch and forgets the oldest beyond the limit. `now` is the time of a monotonic
+   * clock, in milliseconds; a batch that comes without one does not age.
+   */
+  push(batch: RecordBatch, now?: number): void;
+  /** The batch of a sequence, unless it was forgotten or is yet to come. */
+  get(sequence: number): RecordBatch | undefined;
+  /** Forgets what is too old at a time of the same clock. To be called now and then by the owner. */
+  expire(now: number): void;
+  clear(): void;
+}
+
+interface Entry {
+  batch: RecordBatch;
+  pushedAt: number;
+}
+
+/** What a batch costs besides its bytes, about. */
+const overheadBytes = 512;
+
+/** Creates a buffer that is empty. */
+export function createTailBuffer(options: TailBufferOptions): TailBuffer {
+  const { maxBytes, maxAgeMs = Number.POSITIVE_INFINITY } = options;
+  // In order of insertion, which is the order of sequences.
+  const entries = new Map<number, Entry>();
+  let bytes = 0;
+
+  function forgetWhile(due: (oldest: Entry) => boolean): void {
+    for (const [sequence, oldest] of entries) {
+      if (!due(oldest)) return;
+      entries.delete(sequence);
+      bytes -= oldest.batch.bytes.length + overheadBytes;
+    }
+  }
+
+  return {
+    push(batch, now = Number.POSITIVE_INFINITY) {
+      entries.set(batch.sequence, { batch, pushedAt: now });
+      bytes += batch.bytes.length + overheadBytes;
+      if (bytes > maxBytes) forgetWhile(() => bytes > maxBytes);
+    },
+    get: (sequence) => entries.get(sequence)?.batch,
+    expire(now) {
+      forgetWhile(({ pushedAt }) => now - pushedAt >= maxAgeMs);
+    },
+    clear() {
+      entries.clear();
+      bytes = 0;
+    },
+  };
+}
