@@ -8,6 +8,7 @@ export default defineConfig({
       "packages/*/test/**/*.test.ts",
       "apps/*/test/**/*.test.ts",
       "test/repo/**/*.test.ts",
+      "test/checker/**/*.test.ts",
       "test/e2e/**/*.test.ts",
       "test/faults/**/*.test.ts",
     ],

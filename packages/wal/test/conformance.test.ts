@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createFileBackend } from "../src/backends/file.node.ts";
-import { describeLogBackend } from "../src/conformance.ts";
+import { describeLogBackend } from "../src/conformance/mod.ts";
 import { createMemoryBackend } from "../src/mod.ts";
 
 describeLogBackend("memory", { open: createMemoryBackend });

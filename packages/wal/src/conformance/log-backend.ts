@@ -7,9 +7,9 @@
 
 import { MillraceError } from "@millrace/types";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { encodeBatch } from "./encode.ts";
-import type { Log, LogBackend, LogReader } from "./log.ts";
-import type { RecordBatch } from "./record-batch.ts";
+import { encodeBatch } from "../encode.ts";
+import type { Log, LogBackend, LogReader } from "../log.ts";
+import type { RecordBatch } from "../record-batch.ts";
 
 /** What a backend's author hands in. */
 export interface LogBackendHarness {

@@ -1,0 +1,9 @@
+/**
+ * What every log backend must do, as tests for Vitest, and the checker of histories that they use.
+ *
+ * @module
+ */
+
+export { checkHistory, type Violation, type ViolationKind } from "./checker.ts";
+export * from "./history.ts";
+export { describeLogBackend, type LogBackendHarness } from "./log-backend.ts";
