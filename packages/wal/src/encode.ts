@@ -47,10 +47,15 @@ export interface BatchInput {
   appends: readonly BatchAppend[];
 }
 
-/** Options of the codec. */
+/** Options of {@linkcode encodeBatch}. */
 export interface CodecOptions {
   /** The CRC-32 to use. Default: a portable one; `node:zlib`'s `crc32` is several times faster. */
   crc32?: Crc32 | undefined;
+  /**
+   * Answers memory for the batch: at least so many bytes, from a multiple of 8 on, that nobody else
+   * reads or writes. All that the batch has of it is overwritten. Default: new memory.
+   */
+  allocate?: ((bytes: number) => Uint8Array) | undefined;
 }
 
 /**
@@ -58,11 +63,11 @@ export interface CodecOptions {
  * or is larger than 1 GiB.
  */
 export function encodeBatch(input: BatchInput, options: CodecOptions = {}): RecordBatch {
-  const crc32 = options.crc32 ?? portableCrc32;
+  const { crc32 = portableCrc32, allocate = newMemory } = options;
   const layout = measure(input.appends);
   const { count, dictionary, dictionaryLength, totalLength } = layout;
-  const bytes = new Uint8Array(totalLength);
-  const view = new DataView(bytes.buffer);
+  const bytes = allocate(totalLength).subarray(0, totalLength);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, totalLength);
 
   view.setUint32(headerField.magic, magic, true);
   view.setUint16(headerField.version, formatVersion, true);
@@ -75,6 +80,7 @@ export function encodeBatch(input: BatchInput, options: CodecOptions = {}): Reco
   view.setUint32(headerField.previousChecksum, input.previousChecksum, true);
   view.setUint32(headerField.vchannelCount, dictionary.size, true);
   view.setUint32(headerField.dictionaryLength, dictionaryLength, true);
+  view.setBigUint64(headerField.reserved, 0n, true);
 
   const dictionaryOffset = headerBytes + count * entryBytes;
   writeDictionary(dictionary, bytes, view, dictionaryOffset);
@@ -82,6 +88,10 @@ export function encodeBatch(input: BatchInput, options: CodecOptions = {}): Reco
 
   view.setUint32(headerField.checksum, crc32(bytes.subarray(checksumFrom)), true);
   return createView(bytes);
+}
+
+function newMemory(bytes: number): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 /** How many bytes an append adds to a batch, its vchannel's name apart. */
@@ -106,6 +116,7 @@ interface Layout {
 
 function measure(appends: readonly BatchAppend[]): Layout {
   const dictionary = new Map<string, number>();
+  let lastName: string | undefined;
   let count = 0;
   let names = 0;
   let body = 0;
@@ -126,6 +137,9 @@ function measure(appends: readonly BatchAppend[]): Layout {
     count += messages.length;
     body += encodedAppendBytes(append);
     for (const { vchannel } of messages) {
+      // Most messages have the vchannel of the one before: no look-up for those.
+      if (vchannel === lastName) continue;
+      lastName = vchannel;
       if (dictionary.has(vchannel)) continue;
       dictionary.set(vchannel, dictionary.size);
       names += 4 + utf8Length(vchannel);
@@ -163,6 +177,7 @@ function writeDictionary(
     writeUtf8(name, bytes, at + 4, length);
     at += 4 + length;
   }
+  pad(bytes, at, offset + align8(at - offset));
 }
 
 function writeMessages(
@@ -172,29 +187,44 @@ function writeMessages(
   view: DataView,
   dataOffset: number,
 ): void {
+  let lastName: string | undefined;
+  let vchannelIndex = 0;
   let entry = headerBytes;
   let data = dataOffset;
   for (const { messages, idempotencyKey = "", txn = 0n } of appends) {
-    let key = idempotencyKey;
+    let keyLength = idempotencyKey === "" ? 0 : utf8Length(idempotencyKey);
     let appendCount = messages.length;
     for (const { type, vchannel, header, payload } of messages) {
-      const keyLength = key === "" ? 0 : utf8Length(key);
+      if (vchannel !== lastName) {
+        lastName = vchannel;
+        vchannelIndex = dictionary.get(vchannel) ?? 0;
+      }
       view.setUint32(entry + entryField.type, type, true);
-      view.setUint32(entry + entryField.vchannel, dictionary.get(vchannel) ?? 0, true);
+      view.setUint32(entry + entryField.vchannel, vchannelIndex, true);
       view.setUint32(entry + entryField.appendCount, appendCount, true);
       view.setUint32(entry + entryField.keyLength, keyLength, true);
       view.setUint32(entry + entryField.headerLength, header.length, true);
       view.setUint32(entry + entryField.payloadLength, payload.length, true);
       view.setUint32(entry + entryField.dataOffset, data, true);
-      if (txn !== 0n) view.setBigUint64(entry + entryField.txn, txn, true);
-      // The payload first, so that it is aligned to 8 bytes for whoever reads columns from it.
-      bytes.set(payload, data);
-      bytes.set(header, data + payload.length);
-      if (keyLength > 0) writeUtf8(key, bytes, data + payload.length + header.length, keyLength);
+      view.setUint32(entry + entryField.reserved, 0, true);
+      view.setBigUint64(entry + entryField.txn, txn, true);
       entry += entryBytes;
-      data += align8(payload.length + header.length + keyLength);
-      key = "";
+      // The payload first, so that it is aligned to 8 bytes for whoever reads columns from it.
+      if (payload.length > 0) bytes.set(payload, data);
+      let end = data + payload.length;
+      if (header.length > 0) bytes.set(header, end);
+      end += header.length;
+      if (keyLength > 0) writeUtf8(idempotencyKey, bytes, end, keyLength);
+      end += keyLength;
+      data += align8(end - data);
+      pad(bytes, end, data);
+      keyLength = 0;
       appendCount = 0;
     }
   }
+}
+
+/** Zeros up to the next multiple of 8. */
+function pad(bytes: Uint8Array, from: number, to: number): void {
+  for (let at = from; at < to; at++) bytes[at] = 0;
 }

@@ -64,6 +64,15 @@ test("what is encoded is decoded, wherever it stands", () => {
   );
 });
 
+test("memory that was used before makes no difference", () => {
+  fc.assert(
+    fc.property(input, fc.nat(64), (value, spare) => {
+      const allocate = (bytes: number) => new Uint8Array(bytes + spare).fill(0xa5);
+      expect(encodeBatch(value, { allocate }).bytes).toEqual(encodeBatch(value).bytes);
+    }),
+  );
+});
+
 function sample(sequence: number, previousChecksum = 0): Uint8Array {
   const appends = [
     { messages: [text("one"), text("two", "w")], idempotencyKey: "key" },
