@@ -31,6 +31,11 @@ export interface BudgetShare {
   reserve(bytes: number, signal: AbortSignal): void | Promise<void>;
   /** Gives bytes back. */
   release(bytes: number): void;
+  /**
+   * Of what is held, so many bytes are freed only by reading on, and never by waiting: a member that
+   * holds nothing else is let in as well.
+   */
+  pin(bytes: number): void;
   /** Runs a piece of heavy work when there is a turn for it. */
   encode<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T>;
   /** Gives everything back and ends the membership. */
@@ -80,6 +85,7 @@ export function createFlushBudget(options: FlushBudgetOptions = {}): FlushBudget
   return {
     join(member, limit) {
       let held = 0;
+      let pinned = 0;
       members.add(member);
       const take = (bytes: number): void => {
         held += bytes;
@@ -97,13 +103,17 @@ export function createFlushBudget(options: FlushBudgetOptions = {}): FlushBudget
         },
         reserve(bytes, signal) {
           const ready = (): boolean =>
-            held === 0 || (held + bytes <= limit && used + bytes <= total);
+            held <= pinned || (held + bytes <= limit && used + bytes <= total);
           if (ready()) return take(bytes);
           if (held + bytes > limit) member.relieve();
           else relieveLargest();
           return wait(memory, ready, () => take(bytes), signal);
         },
         release,
+        pin(bytes) {
+          pinned = bytes;
+          admitAll(memory);
+        },
         async encode(work, signal) {
           const ready = (): boolean => encoding < encoders;
           if (!ready()) await wait(turns, ready, () => encoding++, signal);

@@ -5,7 +5,7 @@
  */
 
 import type { Clock, Tick } from "@millrace/types";
-import type { RecordBatch } from "@millrace/wal";
+import { createAssembler, type Delivery, type RecordBatch } from "@millrace/wal";
 import type { BudgetShare, FlushBudget } from "./budget.ts";
 import { type LogEvent, type PartitionPiece, readEvents } from "./events.ts";
 import { type SealLimits, sealReason } from "./seal.ts";
@@ -18,7 +18,7 @@ export interface ConsumerOptions {
   registry: VchannelRegistry;
   /** The first batch to take. */
   sequence: number;
-  /** The last tick before it. */
+  /** All that counts up to this tick is in tables. */
   lastTick: Tick;
   limits: SealLimits;
   budget: FlushBudget;
@@ -37,7 +37,9 @@ export interface Consumer {
   take(batch: RecordBatch, signal: AbortSignal): Promise<void>;
   /** The batch that is to be taken next. */
   nextSequence(): number;
-  /** The last tick that was taken in. */
+  /** Where the log is to be read from to have what is open: its oldest transaction began there. */
+  openFrom(): number;
+  /** The last tick that was taken in, or is known to be in tables. */
   lastTick(): Tick;
   /** Keys of deletions that were read. */
   deletes(): number;
@@ -52,19 +54,31 @@ export function createConsumer(options: ConsumerOptions): Consumer {
   const { vchannels } = registry;
   // How often the limits of time are looked at.
   const checkMs = Math.max(1, Math.min(1000, limits.idleMs / 2, limits.ageMs / 2));
+  const assembler = createAssembler();
   let next = options.sequence;
-  let lastTick = options.lastTick;
+  let openFrom = next;
+  let readTick: Tick = 0n;
   let deletes = 0;
+  // What counts with the batch at hand, and where it must be read from.
+  let taken: { sequence: number; readFrom: number; deliveries: Delivery[] } | undefined;
+  // Bytes of transactions that were open after the batch before.
+  let held = 0;
   // Bytes of rows that the batch at hand has brought.
   let added = 0;
   let cancelCheck: (() => void) | undefined;
+
+  const lastTick = (): Tick => {
+    // Batches that are read again, for the sake of transactions, may be older than what is in tables.
+    if (readTick > options.lastTick) return readTick;
+    return options.lastTick;
+  };
 
   const seal = (vchannel: VchannelState): void => {
     const { growing: range } = vchannel;
     if (!range) return;
     vchannel.growing = undefined;
     range.lastSequence = next - 1;
-    range.lastTick = lastTick;
+    range.lastTick = readTick;
     const job: FlushJob = {
       vchannel,
       range,
@@ -115,14 +129,19 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     options.bufferBytes,
   );
 
-  const insert = (name: string, piece: PartitionPiece, batch: RecordBatch): void => {
+  const insert = (
+    name: string,
+    piece: PartitionPiece,
+    batch: RecordBatch,
+    readFrom: number,
+  ): void => {
     const vchannel = vchannels.get(name);
     // Rows of a dropped collection, or rows that the table is known to have.
     if (!vchannel || batch.sequence <= vchannel.table.known(name)) return;
     if (piece.rows === 0) return;
     const now = clock.monotonic();
     if (!vchannel.growing) {
-      vchannel.growing = openRange(batch.sequence, batch.firstTick);
+      vchannel.growing = openRange(batch.sequence, batch.firstTick, readFrom);
       vchannel.since = now;
     }
     vchannel.touched = now;
@@ -141,13 +160,13 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     for (const { range } of waiting) share.release(range.bytes);
   };
 
-  const apply = (batch: RecordBatch, events: readonly LogEvent[]): void => {
+  const apply = (batch: RecordBatch, events: readonly LogEvent[], readFrom: number): void => {
     const touched = new Set<VchannelState>();
     const manual = new Set<VchannelState>();
     for (const event of events) {
       switch (event.kind) {
         case "insert":
-          insert(event.vchannel, event.piece, batch);
+          insert(event.vchannel, event.piece, batch, readFrom);
           for (const vchannel of registry.named(event.vchannel)) touched.add(vchannel);
           break;
         case "delete":
@@ -169,25 +188,42 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     }
     // After the whole batch, so that ranges begin and end between batches.
     next = batch.sequence + 1;
-    lastTick = batch.lastTick;
+    openFrom = assembler.oldestOpen() ?? next;
+    readTick = batch.lastTick;
     for (const vchannel of manual) seal(vchannel);
     for (const vchannel of touched) sealIfDue(vchannel);
+  };
+
+  /** What counts with a batch, once: a batch that could not be taken in comes again. */
+  const assemble = (batch: RecordBatch) => {
+    const { sequence } = batch;
+    if (taken?.sequence !== sequence) {
+      const readFrom = Math.min(assembler.oldestOpen() ?? sequence, sequence);
+      taken = { sequence, readFrom, deliveries: assembler.take(batch) };
+    }
+    return taken;
   };
 
   return {
     share,
     async take(batch, signal) {
+      const { deliveries, readFrom } = assemble(batch);
       // All of it before anything is done, so that a batch which cannot be read is not half taken in.
-      const events = readEvents(batch);
+      const events = readEvents(deliveries);
       // An upper bound of what the batch's rows take; the rest is given back.
       const reserved = batch.bytes.byteLength + batch.count * pieceOverhead;
       await share.reserve(reserved, signal);
       added = 0;
-      apply(batch, events);
-      share.release(reserved - added);
+      apply(batch, events, readFrom);
+      taken = undefined;
+      const open = assembler.heldBytes();
+      share.pin(open);
+      share.release(reserved - added - (open - held));
+      held = open;
     },
     nextSequence: () => next,
-    lastTick: () => lastTick,
+    openFrom: () => openFrom,
+    lastTick,
     deletes: () => deletes,
     finish({ vchannel, range }) {
       vchannel.jobs.shift();

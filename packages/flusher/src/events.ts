@@ -1,5 +1,5 @@
 /**
- * What a batch of the log means to a flusher.
+ * What counts in the log, as a flusher sees it.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import {
   type Partition,
   PartitionHeaderSchema,
 } from "@millrace/types/gen";
-import type { RecordBatch, StoredMessage } from "@millrace/wal";
+import type { Delivery, StoredMessage } from "@millrace/wal";
 import type { Piece } from "./segment.ts";
 
 /** The rows of a message, and where they belong. */
@@ -34,21 +34,23 @@ export type LogEvent = { vchannel: string } & (
 );
 
 /**
- * The messages of a batch that matter to tables, in order. Throws `DATA_LOSS` with the place of a
- * message that cannot be read.
+ * The messages that matter to tables, in order. Throws `DATA_LOSS` with the place of a message that
+ * cannot be read.
  */
-export function readEvents(batch: RecordBatch): LogEvent[] {
+export function readEvents(deliveries: readonly Delivery[]): LogEvent[] {
   const events: LogEvent[] = [];
-  for (const message of batch.messages()) {
-    const event = readEvent(message, batch);
-    if (event) events.push(event);
+  for (const { id, messages } of deliveries) {
+    for (const message of messages) {
+      const event = readEvent(message, id.sequence);
+      if (event) events.push(event);
+    }
   }
   return events;
 }
 
-function readEvent(message: StoredMessage, batch: RecordBatch): LogEvent | undefined {
+function readEvent(message: StoredMessage, sequence: number): LogEvent | undefined {
   try {
-    return eventOf(message, batch);
+    return eventOf(message, sequence);
   } catch (cause) {
     const { type, id } = message;
     throw new MillraceError(
@@ -59,15 +61,16 @@ function readEvent(message: StoredMessage, batch: RecordBatch): LogEvent | undef
   }
 }
 
-function eventOf(message: StoredMessage, { bytes }: RecordBatch): LogEvent | undefined {
-  const { type, vchannel, header, id } = message;
+function eventOf(message: StoredMessage, sequence: number): LogEvent | undefined {
+  const { type, vchannel, header } = message;
   switch (type) {
     case MessageType.INSERT: {
       const { partitionId, rows } = fromBinary(InsertHeaderSchema, header);
       // A view keeps all of what it is a view of: no small part is to hold up a large whole.
-      const small = message.payload.byteLength * 2 < bytes.buffer.byteLength;
+      const { byteLength, buffer } = message.payload;
+      const small = byteLength * 2 < buffer.byteLength;
       const payload = small ? message.payload.slice() : message.payload;
-      const piece = { partitionId, rows, payload, sequence: id.sequence };
+      const piece = { partitionId, rows, payload, sequence };
       return { kind: "insert", vchannel, piece };
     }
     case MessageType.DELETE:

@@ -72,7 +72,10 @@ export interface Flusher {
   close(): Promise<void>;
   /** Up to which tick all rows of a vchannel are in its table; `undefined` if it is not known. */
   checkpoint(vchannel: string): Tick | undefined;
-  /** All rows of batches before this sequence are in tables. */
+  /**
+   * All rows of batches before this sequence are in tables, also those of transactions that were open
+   * then: nobody who brings rows into tables needs what is before it.
+   */
   flushedSequence(): number;
   status(): FlusherStatus;
   /** What the next owner's flusher needs in order to go on from {@linkcode flushedSequence}. */
@@ -84,7 +87,9 @@ export interface Flusher {
  *
  * It reads the log from where an earlier owner's tables end, gathers rows by vchannel and partition,
  * and writes all of a vchannel's rows up to a place of the log as Parquet files with one commit. The
- * commit names the range, so that rows are never written twice, whatever crashes or comes late.
+ * commit names the range, so that rows are never written twice, whatever crashes or comes late. Rows of
+ * a transaction count where it is committed; until then they are held, and those of one that is rolled
+ * back are forgotten.
  *
  * @example
  * ```ts
@@ -196,6 +201,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
     }
   };
 
+  const flushedSequence = (): number => registry.unflushedFrom(consumer.openFrom());
+
   const onAbort = (): void => wake();
   signal.addEventListener("abort", onAbort, { once: true });
 
@@ -226,14 +233,14 @@ export function createFlusher(options: FlusherOptions): Flusher {
       const vchannel = registry.vchannels.get(name);
       return vchannel && checkpointOf(vchannel, consumer.lastTick());
     },
-    flushedSequence: () => registry.flushedSequence(consumer.nextSequence()),
+    flushedSequence,
     status: () => ({
       ...registry.status(consumer.lastTick(), readProblem),
       bytes: consumer.share.held,
       deletes: consumer.deletes(),
     }),
     snapshot: () => ({
-      sequence: registry.flushedSequence(consumer.nextSequence()),
+      sequence: flushedSequence(),
       lastTick: registry.status(consumer.lastTick(), "").flushedTick,
       ...registry.snapshot(),
     }),

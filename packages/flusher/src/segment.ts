@@ -9,7 +9,7 @@ import type { Tick } from "@millrace/types";
 
 /** The rows of one insert message. */
 export interface Piece {
-  /** Of the batch that holds it. */
+  /** Of the batch with which it counts: its own, or the one with the commit of its transaction. */
   sequence: number;
   rows: number;
   /** The encoded ColumnBatch. */
@@ -25,9 +25,14 @@ export interface Segment {
 
 /** Everything of one vchannel in a range of the log, to be committed at once. */
 export interface RowRange {
-  /** The first and the last sequence, inclusive: no batch outside has any of the rows. */
+  /** The first and the last sequence, inclusive: with no batch outside do any of the rows count. */
   firstSequence: number;
   lastSequence: number;
+  /**
+   * Where the log is to be read from to have all of the rows: the beginning of the oldest transaction
+   * that was open before the first of them, else the first sequence.
+   */
+  readFrom: number;
   /** The first tick of the first batch that has rows. */
   firstTick: Tick;
   /** The last tick of the range. */
@@ -48,10 +53,11 @@ export function pieceBytes(payload: Uint8Array): number {
 }
 
 /** A range that begins at a batch and has no rows yet. */
-export function openRange(sequence: number, tick: Tick): RowRange {
+export function openRange(sequence: number, tick: Tick, readFrom: number): RowRange {
   return {
     firstSequence: sequence,
     lastSequence: sequence,
+    readFrom,
     firstTick: tick,
     lastTick: tick,
     rows: 0,
@@ -76,7 +82,7 @@ export function addPiece(range: RowRange, partitionId: bigint, piece: Piece): vo
 /** The part of a range that lies behind a sequence; the range itself if all of it does. */
 export function rowsAfter(range: RowRange, sequence: number): RowRange {
   if (range.firstSequence > sequence) return range;
-  const rest = openRange(sequence + 1, range.firstTick);
+  const rest = openRange(sequence + 1, range.firstTick, range.readFrom);
   rest.lastSequence = range.lastSequence;
   rest.lastTick = range.lastTick;
   for (const { partitionId, pieces } of range.segments.values()) {

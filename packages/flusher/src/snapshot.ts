@@ -9,9 +9,12 @@ import type { TableSnapshot } from "./table.ts";
 
 /** A flusher's knowledge; rows are not part of it, for the log has them. */
 export interface FlusherSnapshot {
-  /** All rows of batches before this sequence are in tables: where to read on. */
+  /**
+   * Where to read on: all rows of batches before this sequence are in tables. Of what is behind it, the
+   * tables may have a part, by the place where it counts; `tables` and the tables themselves say which.
+   */
   sequence: number;
-  /** All rows up to this tick are in tables. */
+  /** All rows that count up to this tick are in tables. */
   lastTick: Tick;
   /** The vchannels that exist. */
   vchannels: {

@@ -51,8 +51,8 @@ export interface VchannelRegistry {
   named(name: string): Iterable<VchannelState>;
   /** The first job of each vchannel that has one. */
   jobs(): FlushJob[];
-  /** The first batch with rows that are not in a table, `next` if there is none. */
-  flushedSequence(next: number): number;
+  /** Where the log is to be read from to have all rows that are not in a table; `next` if all are. */
+  unflushedFrom(next: number): number;
   status(lastTick: Tick, problem: string): UnflushedSummary;
   snapshot(): Pick<FlusherSnapshot, "vchannels" | "tables">;
 }
@@ -133,11 +133,12 @@ export function createVchannelRegistry(options: VchannelRegistryOptions): Vchann
       for (const { jobs: queue } of vchannels.values()) if (queue[0]) jobs.push(queue[0]);
       return jobs;
     },
-    flushedSequence(next) {
+    unflushedFrom(next) {
       let sequence = next;
       for (const vchannel of vchannels.values()) {
-        const first = firstUnflushed(vchannel)?.firstSequence ?? next;
-        if (first < sequence) sequence = first;
+        // Of later ranges nothing began before: what was open then belongs to the first as well.
+        const from = firstUnflushed(vchannel)?.readFrom ?? next;
+        if (from < sequence) sequence = from;
       }
       return sequence;
     },

@@ -8,6 +8,7 @@ import {
   type PutFaults,
   range,
   readLog,
+  testCollection,
   withPutFaults,
 } from "./support.ts";
 
@@ -334,7 +335,8 @@ test("while the store is away inserts go on, the status says why, and flushing r
 });
 
 test("one vchannel's damaged rows do not stop the reading, and are reported with their place", async () => {
-  const bench = await createBench();
+  const unpartitioned = { ...testCollection(), partitions: [] };
+  const bench = await createBench(createMemoryObjectStore(), unpartitioned);
   const flusher = bench.flusher();
   flusher.start();
   await bench.insert([1], 99n);

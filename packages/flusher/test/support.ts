@@ -27,7 +27,13 @@ import {
   PartitionHeaderSchema,
 } from "@millrace/types/gen";
 import { createSeededRandom, createVirtualClock, type VirtualClock } from "@millrace/types/testing";
-import { createMemoryBackend, type LogBackend, openWal, type Wal } from "@millrace/wal";
+import {
+  createMemoryBackend,
+  type LogBackend,
+  openWal,
+  type Wal,
+  type WalSnapshot,
+} from "@millrace/wal";
 import { parquetReadObjects } from "hyparquet";
 import { createFlusher, type Flusher, type FlusherOptions } from "../src/mod.ts";
 
@@ -77,13 +83,16 @@ export interface Bench {
   vchannel: string;
   /** The present owner's log. */
   wal: Wal;
-  /** Opens the log at the next term; the one before is fenced. */
+  /** Opens the log at the next term, with what its owner kept; the one before is fenced. */
   takeOver(): Promise<Wal>;
   flusher(options?: Partial<FlusherOptions>): Flusher;
   createCollection(): Promise<void>;
   dropCollection(): Promise<void>;
   createPartition(id: bigint, name: string): Promise<void>;
-  insert(ids: readonly number[], partition?: bigint): Promise<Tick>;
+  insert(ids: readonly number[], partition?: bigint, txn?: Tick): Promise<Tick>;
+  /** Begins a transaction, and answers its name. */
+  begin(): Promise<Tick>;
+  commit(txn: Tick): Promise<Tick>;
   flush(): Promise<Tick>;
   /** Advances the clock in steps until it holds; throws after `ms`. */
   until(condition: () => boolean | Promise<boolean>, ms?: number): Promise<void>;
@@ -96,22 +105,26 @@ export interface Bench {
 }
 
 /** Creates a log with one vchannel, its collection created. */
-export async function createBench(store: ObjectStore = createMemoryObjectStore()): Promise<Bench> {
+export async function createBench(
+  store: ObjectStore = createMemoryObjectStore(),
+  collection: Collection = testCollection(),
+): Promise<Bench> {
   const clock = createVirtualClock();
   const random = createSeededRandom(1);
   const backend = createMemoryBackend();
   const ticks = createTicks();
-  const collection = testCollection();
   const vchannel = collection.vchannels[0] ?? "";
   let term = 0;
-  const open = (): Promise<Wal> => openWal({ backend, pchannel, term: ++term, ticks, clock });
+  const open = (snapshot?: WalSnapshot): Promise<Wal> =>
+    openWal({ backend, pchannel, term: ++term, ticks, clock, snapshot });
 
   const append = async (
     type: MessageType,
     header: Uint8Array,
     payload: Uint8Array = new Uint8Array(),
+    txn?: Tick,
   ): Promise<Tick> => {
-    const { lastTick } = await bench.wal.append([{ type, vchannel, header, payload }]);
+    const { lastTick } = await bench.wal.append([{ type, vchannel, header, payload }], { txn });
     return lastTick;
   };
 
@@ -123,7 +136,7 @@ export async function createBench(store: ObjectStore = createMemoryObjectStore()
     vchannel,
     wal: await open(),
     async takeOver() {
-      bench.wal = await open();
+      bench.wal = await open(bench.wal.snapshot());
       return bench.wal;
     },
     flusher: (options = {}) =>
@@ -152,7 +165,7 @@ export async function createBench(store: ObjectStore = createMemoryObjectStore()
       });
       await append(MessageType.CREATE_PARTITION, toBinary(PartitionHeaderSchema, header));
     },
-    insert(ids, partitionId = 1n) {
+    insert(ids, partitionId = 1n, txn = undefined) {
       const rows = ids.map((id) => ({ id, text: `row ${id}` }));
       const header = create(InsertHeaderSchema, {
         collectionId: collection.id,
@@ -162,7 +175,13 @@ export async function createBench(store: ObjectStore = createMemoryObjectStore()
       const { schema } = collection;
       if (!schema) throw new Error("the collection has a schema");
       const payload = toBinary(ColumnBatchSchema, rowsToColumns(schema, rows, {}));
-      return append(MessageType.INSERT, toBinary(InsertHeaderSchema, header), payload);
+      return append(MessageType.INSERT, toBinary(InsertHeaderSchema, header), payload, txn);
+    },
+    async begin() {
+      return (await bench.wal.begin({ vchannel })).txn;
+    },
+    async commit(txn) {
+      return (await bench.wal.commit(txn)).lastTick;
     },
     flush() {
       const header = create(ManualFlushHeaderSchema, { collectionId: collection.id });

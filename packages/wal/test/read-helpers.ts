@@ -3,7 +3,6 @@
 import type { Tick } from "@millrace/types";
 import {
   type BatchAppend,
-  type CodecOptions,
   type Delivery,
   encodeBatch,
   type Log,
@@ -25,7 +24,7 @@ export interface Batcher {
   next(appends: readonly BatchAppend[], term?: number): RecordBatch;
 }
 
-export function createBatcher(options: CodecOptions = {}): Batcher {
+export function createBatcher(options: Parameters<typeof encodeBatch>[1] = {}): Batcher {
   let next = 0;
   let tick = 1n;
   let previousChecksum = 0;
