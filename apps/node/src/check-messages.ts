@@ -7,6 +7,7 @@
 import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
 import { MillraceError } from "@millrace/types";
 import {
+  AlterCollectionHeaderSchema,
   CreateCollectionHeaderSchema,
   DeleteHeaderSchema,
   DropCollectionHeaderSchema,
@@ -53,6 +54,11 @@ function checkMessage({ type, header }: Message, path: string): void {
       if (collection.tablePath === "") throw invalid(`${at}.collection.table_path`, "is missing");
       return;
     }
+    case MessageType.ALTER_COLLECTION:
+      if (!read(AlterCollectionHeaderSchema, header, at).collection?.schema) {
+        throw invalid(`${at}.collection.schema`, "is missing");
+      }
+      return;
     case MessageType.DROP_COLLECTION:
       read(DropCollectionHeaderSchema, header, at);
       return;

@@ -17,9 +17,9 @@ import type {
   ProduceRequest,
   ProduceResponseSchema,
 } from "@millrace/types/gen";
-import type { AppendOptions, ScanFrom, Wal } from "@millrace/wal";
+import type { ScanFrom, Wal } from "@millrace/wal";
+import { appendTo } from "./append-to.ts";
 import { pumpBatches } from "./batch-pump.ts";
-import { checkMessages } from "./check-messages.ts";
 import { mergeAnswers } from "./merger.ts";
 import type { Pchannels } from "./pchannels.ts";
 import { pchannelTerm, safeNumber } from "./request.ts";
@@ -46,19 +46,8 @@ export function createHandler(options: HandlerOptions): ServiceImpl<typeof Handl
     signal: AbortSignal,
   ): Promise<MessageInitShape<typeof AppendResponseSchema>> => {
     const { name, term } = pchannelTerm(request);
-    const { messages, idempotencyKey, barrierTick } = request;
     const { wal } = pchannels.find(name, term);
-    checkMessages(messages);
-    const appendOptions: AppendOptions = { signal };
-    if (idempotencyKey !== "") appendOptions.idempotencyKey = idempotencyKey;
-    if (barrierTick !== 0n) appendOptions.barrier = barrierTick;
-    const { id, firstTick, lastTick, duplicate } = await wal.append(messages, appendOptions);
-    return {
-      id: { sequence: BigInt(id.sequence), index: id.index },
-      firstTick,
-      lastTick,
-      duplicate,
-    };
+    return appendTo(wal, request, signal);
   };
 
   const produceOne = async (

@@ -22,7 +22,7 @@ import {
   ManagerService,
   MembershipService,
 } from "@millrace/types/gen";
-import type { LogBackend } from "@millrace/wal";
+import type { LogBackend, OpenWalOptions } from "@millrace/wal";
 import { createHandler } from "./handler.ts";
 import { createManager } from "./manager.ts";
 import { createMembership } from "./members.ts";
@@ -54,6 +54,11 @@ export interface NodeOptions {
   retention?: Partial<RetentionLimits> | undefined;
   /** Bytes of the newest batches that each log keeps in memory for readers. Default 8 MiB. */
   tailBytes?: number | undefined;
+  /**
+   * How fast inserts and deletes are let into each pchannel, and how close the process is to a limit of its
+   * own, such as memory. Default: as fast as they come.
+   */
+  throttle?: OpenWalOptions["throttle"];
   /** How often snapshots are taken at most, in milliseconds. Default 10000. */
   snapshotMs?: number | undefined;
   /** How long closing waits for pchannels to move away, in milliseconds. Default 10000. */
@@ -105,6 +110,7 @@ export function createNode(options: NodeOptions): StreamingNode {
     flush: options.flush ?? {},
     retention: { ...defaultRetention, ...options.retention },
     tailBytes: options.tailBytes ?? 8 * 1024 * 1024,
+    throttle: options.throttle,
     snapshotMs: options.snapshotMs ?? 10_000,
     clock,
     random,

@@ -14,7 +14,7 @@ import {
   type TickSource,
   withTimeLimit,
 } from "@millrace/types";
-import { type LogBackend, openWal, type Wal } from "@millrace/wal";
+import { type LogBackend, type OpenWalOptions, openWal, type Wal } from "@millrace/wal";
 import { createKeeper } from "./keeper.ts";
 import type { Snapshots } from "./recovery.ts";
 import { createRetention, type RetentionLimits } from "./retention.ts";
@@ -29,6 +29,8 @@ export interface PchannelContext {
   budget: FlushBudget;
   flush: Partial<SealLimits>;
   retention: RetentionLimits;
+  /** How fast inserts and deletes are let in. */
+  throttle: OpenWalOptions["throttle"];
   /** Bytes of the newest batches that each log keeps in memory for readers. */
   tailBytes: number;
   /** How often snapshots are taken at most, in milliseconds. */
@@ -166,7 +168,7 @@ async function claim(
 async function openLog(
   pchannel: string,
   term: number,
-  { backend, ticks, clock, logger, tailBytes }: PchannelContext,
+  { backend, ticks, clock, random, logger, tailBytes, throttle }: PchannelContext,
   snapshot: PchannelSnapshot | undefined,
   problem: MillraceError | undefined,
   signal: AbortSignal,
@@ -180,6 +182,9 @@ async function openLog(
     logger,
     tailBytes,
     maxAppendBytes,
+    segments: { random },
+    throttle,
+    keepSnapshots: false,
     signal,
   };
   try {

@@ -13,12 +13,28 @@ function snapshot(sequence: number): PchannelSnapshot {
     wal: {
       sequence,
       lastTick: 2n ** 63n - 1n,
+      checksum: 0xffff_ffff,
+      mark: { sequence, hint: "here" },
       vchannels: [
         {
           name: "p_1v0",
           created: new Uint8Array([0, 255]),
           id: { sequence: 1, index: 2 },
           tick: 5n,
+          schemaVersion: 3,
+          partitions: ["1", "9007199254740993"],
+          segments: [{ id: 6n, partition: "1", rows: 2, bytes: 3, maxRows: 4, maxBytes: 5 }],
+        },
+      ],
+      txns: [
+        {
+          txn: 8n,
+          vchannel: "p_1v0",
+          sequence: 1,
+          lastTick: 9n,
+          leaseMs: 10,
+          bytes: 11,
+          keys: [{ key: "k", id: { sequence: 1, index: 3 }, firstTick: 9n, count: 1 }],
         },
       ],
       keys: Array.from({ length: 2500 }, (_, index) => ({

@@ -13,6 +13,14 @@ export interface LogBounds {
   next: number;
 }
 
+/** A place in a log that its backend finds again without reading what stands before it. */
+export interface LogMark {
+  /** Of the batch that stands, or will stand, there. */
+  sequence: number;
+  /** Where that is, in the backend's own words. A hint: one that is wrong costs time, nothing else. */
+  hint: string;
+}
+
 /** Reading a log. */
 export interface LogReader {
   /** A log that was written once is never empty again: its last batch is not truncated. */
@@ -37,11 +45,31 @@ export interface Log extends LogReader {
   readonly term: number;
   /**
    * Makes a batch durable. Its sequence must be the next one and its term the log's. Calls may
-   * overlap; they resolve in order. After a rejection all later calls reject.
+   * overlap; they resolve in order.
+   *
+   * If it rejects with `RESOURCE_EXHAUSTED` there is no room for now: the batch and all that were
+   * handed in after it are refused, the log goes on at the same sequence, and a later call may
+   * succeed. After any other rejection all later calls reject.
    */
   append(batch: RecordBatch): Promise<void>;
   /** Forgets batches before a sequence. Best effort: some may stay, and the last one always does. */
   truncate(before: number): Promise<void>;
+  /** The place of the next batch. Absent: the backend needs no marks. */
+  mark?(): LogMark;
+  /** What a former owner, or this one, kept last; `undefined` if nothing, or if it is damaged. */
+  readonly kept?: Uint8Array | undefined;
+  /**
+   * Keeps some bytes beside the log for the next owner, in place of what was kept before: whole or not
+   * at all. Absent: the backend keeps nothing.
+   */
+  keep?(bytes: Uint8Array): Promise<void>;
+}
+
+/** Options of {@linkcode LogBackend.open}. */
+export interface LogOpenOptions {
+  signal?: AbortSignal | undefined;
+  /** A place from {@linkcode Log.mark} before which the log need not be read to find its end. */
+  mark?: LogMark | undefined;
 }
 
 /** Where logs are kept. */
@@ -55,7 +83,7 @@ export interface LogBackend {
    * `CHANNEL_FENCED` with the higher term as `expected` if there is one, also if `term` itself was
    * used before.
    */
-  open(pchannel: string, term: number, options?: { signal?: AbortSignal }): Promise<Log>;
+  open(pchannel: string, term: number, options?: LogOpenOptions): Promise<Log>;
   /** Opens a pchannel for reading, whoever owns it. `NOT_FOUND` if it was never opened. */
   openReadOnly(pchannel: string, options?: { signal?: AbortSignal }): Promise<LogReader>;
   close(): Promise<void>;

@@ -28,6 +28,11 @@ export interface StoredMessage extends WalMessage {
   idempotencyKey: string;
   /** How many messages its append has; on the first message of the append only, else 0. */
   appendCount: number;
+  /**
+   * The transaction it belongs to: the tick of its BEGIN_TXN message, 0 on that message itself. 0: none,
+   * it counts at once. Otherwise it counts when a COMMIT_TXN message of the transaction follows.
+   */
+  txn: Tick;
 }
 
 /** A verified batch: a view of its bytes. */
@@ -48,4 +53,19 @@ export interface RecordBatch {
   readonly vchannels: readonly string[];
   /** The messages, as views of `bytes`. */
   messages(): Iterable<StoredMessage>;
+}
+
+/** Messages that count together: one append, or one committed transaction. */
+export interface Delivery {
+  /** From when they count: the tick of the last message of the append, or of the commit. */
+  tick: Tick;
+  /** The place of the first message of the append, or of the COMMIT_TXN message. */
+  id: Position;
+  /** In the order of the log, without the messages that begin and end a transaction. */
+  messages: readonly StoredMessage[];
+  /**
+   * A reader that goes on behind this delivery begins at this sequence and leaves out what has a tick
+   * up to its own: transactions that are open began at or behind it.
+   */
+  resume: number;
 }

@@ -1,29 +1,28 @@
 /**
- * What a log means: which vchannels exist, and which appends were made. A fold over its batches.
+ * What a log means: its vchannels, its open transactions, and which appends were made. A fold over its
+ * batches.
  *
  * @module
  */
 
-import { MillraceError, type Position, type Tick } from "@millrace/types";
+import { MillraceError, type Tick } from "@millrace/types";
+import { type AppendPlace, createKeyWindow, type KeyWindow } from "./append/key-window.ts";
+import { beginTxn, commitTxn, insert, rollbackTxn } from "./append/message-types.ts";
+import { countInsert } from "./append/segments.ts";
+import { createShards, type Shards } from "./append/shards.ts";
+import { createTransactions, leaseOf, type Transactions } from "./append/transactions.ts";
 import type { RecordBatch } from "./record-batch.ts";
-import type { AppendResult, WalSnapshot } from "./wal.ts";
+import type { WalSnapshot } from "./wal.ts";
 
-/** MESSAGE_TYPE_CREATE_COLLECTION: a vchannel begins. */
-export const createCollection = 5;
-/** MESSAGE_TYPE_DROP_COLLECTION: a vchannel ends. */
-export const dropCollection = 6;
-
-/** The message that created a vchannel. */
-export interface VchannelOrigin {
+/** An append as it stands in the log. */
+export interface AppliedAppend extends AppendPlace {
+  /** Of its first message. */
+  type: number;
+  vchannel: string;
   header: Uint8Array;
-  id: Position;
-  tick: Tick;
-}
-
-interface AppendPlace {
-  id: Position;
-  firstTick: Tick;
-  count: number;
+  idempotencyKey: string;
+  /** The transaction it belongs to; 0: none. */
+  txn: Tick;
 }
 
 /** The state of a log up to a batch. */
@@ -33,73 +32,95 @@ export interface WalState {
   lastTick: Tick;
   /** Of the last batch; 0 if there is none. */
   checksum: number;
-  vchannels: ReadonlyMap<string, VchannelOrigin>;
-  /** The header of each vchannel's origin. */
-  headers: ReadonlyMap<string, Uint8Array>;
-  createVchannel(name: string, origin: VchannelOrigin): void;
-  dropVchannel(name: string): void;
-  /** Where the append with this key stands, if it is within the window. */
-  findKey(vchannel: string, key: string): AppendResult | undefined;
-  rememberKey(vchannel: string, key: string, place: AppendPlace): void;
-  /** Takes a batch into account whose messages were not told one by one. */
-  apply(batch: RecordBatch): void;
+  readonly shards: Shards;
+  readonly txns: Transactions;
+  readonly keys: KeyWindow;
+  /** Takes an append into account. */
+  applyAppend(append: AppliedAppend): void;
+  /** Takes a batch into account whose appends were not told one by one. */
+  applyBatch(batch: RecordBatch): void;
+  /** The batch is durable. */
+  advance(batch: RecordBatch): void;
   snapshot(): WalSnapshot;
 }
 
+/** The vchannel under which a committed transaction is remembered, so that a second commit finds it. */
+export const commits = "\0commit";
+
 /** Creates a state from a snapshot, or that of an empty log. */
 export function createWalState(maxKeys: number, snapshot?: WalSnapshot): WalState {
-  const vchannels = new Map<string, VchannelOrigin>();
-  const headers = new Map<string, Uint8Array>();
-  // In order of insertion, so that the first is the oldest.
-  const keys = new Map<string, { vchannel: string; key: string } & AppendPlace>();
+  const shards = createShards(snapshot?.vchannels);
+  const txns = createTransactions(snapshot?.txns);
+  const keys = createKeyWindow(maxKeys, snapshot?.keys);
+
+  const remember = ({ vchannel, idempotencyKey, txn, ...place }: AppliedAppend): void => {
+    if (idempotencyKey === "") return;
+    const { id, firstTick, count } = place;
+    if (txn === 0n) keys.remember(vchannel, idempotencyKey, { id, firstTick, count });
+    else txns.open.get(txn)?.keys.set(idempotencyKey, { id, firstTick, count });
+  };
 
   const state: WalState = {
     next: snapshot?.sequence ?? 0,
     lastTick: snapshot?.lastTick ?? 0n,
-    checksum: 0,
-    vchannels,
-    headers,
-    createVchannel(name, { header, id, tick }) {
-      if (vchannels.has(name)) return;
-      // A copy: the header is a view of something much larger.
-      const own = header.slice();
-      vchannels.set(name, { header: own, id, tick });
-      headers.set(name, own);
-    },
-    dropVchannel(name) {
-      vchannels.delete(name);
-      headers.delete(name);
-    },
-    findKey(vchannel, key) {
-      const place = keys.get(keyName(vchannel, key));
-      return place && resultOf(place.id, place.firstTick, place.count, true);
-    },
-    rememberKey(vchannel, key, place) {
-      if (maxKeys === 0) return;
-      keys.set(keyName(vchannel, key), { vchannel, key, ...place });
-      if (keys.size <= maxKeys) return;
-      for (const oldest of keys.keys()) {
-        keys.delete(oldest);
-        return;
+    checksum: snapshot?.checksum ?? 0,
+    shards,
+    txns,
+    keys,
+    applyAppend(append) {
+      const { type, vchannel, header, id, firstTick, count, txn } = append;
+      switch (type) {
+        case insert:
+          break;
+        case beginTxn:
+          txns.begin(firstTick, vchannel, id.sequence, leaseOf(header));
+          break;
+        case commitTxn:
+          keys.remember(commits, String(txn), { id, firstTick, count });
+          txns.end(txn);
+          break;
+        case rollbackTxn:
+          txns.end(txn);
+          break;
+        default:
+          shards.apply({ type, vchannel, header, id, tick: firstTick });
       }
+      remember(append);
+      const session = txn === 0n ? undefined : txns.open.get(txn);
+      if (session) session.lastTick = firstTick + BigInt(count - 1);
     },
-    apply(batch) {
-      if (batch.sequence !== state.next) {
+    applyBatch(batch) {
+      if (batch.sequence !== state.next || batch.previousChecksum !== state.checksum) {
         throw new MillraceError(
           "DATA_LOSS",
-          `batch ${batch.sequence} stands where batch ${state.next} should`,
+          `batch ${batch.sequence} does not continue the log, whose next is ${state.next}`,
           { expected: String(state.next) },
         );
       }
       for (const message of batch.messages()) {
-        const { type, vchannel, header, id, tick, idempotencyKey } = message;
-        if (type === createCollection) state.createVchannel(vchannel, { header, id, tick });
-        if (type === dropCollection) state.dropVchannel(vchannel);
-        if (idempotencyKey !== "") {
-          const place = { id, firstTick: tick, count: message.appendCount };
-          state.rememberKey(vchannel, idempotencyKey, place);
+        const { type, vchannel, header, payload, id, tick, appendCount: count, txn } = message;
+        if (count > 0) {
+          const { idempotencyKey } = message;
+          const append = {
+            type,
+            vchannel,
+            header,
+            id,
+            firstTick: tick,
+            count,
+            idempotencyKey,
+            txn,
+          };
+          state.applyAppend(append);
         }
+        const session = txn === 0n ? undefined : txns.open.get(txn);
+        if (session) txns.grow(session, header.length + payload.length);
+        const shard = type === insert ? shards.vchannels.get(vchannel) : undefined;
+        if (shard) countInsert(shard, header, payload.length);
       }
+      state.advance(batch);
+    },
+    advance(batch) {
       state.next = batch.sequence + 1;
       state.lastTick = batch.lastTick;
       state.checksum = batch.checksum;
@@ -107,35 +128,11 @@ export function createWalState(maxKeys: number, snapshot?: WalSnapshot): WalStat
     snapshot: () => ({
       sequence: state.next,
       lastTick: state.lastTick,
-      vchannels: [...vchannels].map(([name, { header, id, tick }]) => ({
-        name,
-        created: header,
-        id,
-        tick,
-      })),
-      keys: [...keys.values()],
+      checksum: state.checksum,
+      vchannels: shards.snapshot(),
+      keys: keys.snapshot(),
+      txns: txns.snapshot(),
     }),
   };
-  for (const { name, created, id, tick } of snapshot?.vchannels ?? []) {
-    state.createVchannel(name, { header: created, id, tick });
-  }
-  for (const { vchannel, key, id, firstTick, count } of snapshot?.keys ?? []) {
-    state.rememberKey(vchannel, key, { id, firstTick, count });
-  }
   return state;
-}
-
-/** The result of an append of `count` messages. */
-export function resultOf(
-  id: Position,
-  firstTick: Tick,
-  count: number,
-  duplicate: boolean,
-): AppendResult {
-  return { id, firstTick, lastTick: firstTick + BigInt(count - 1), duplicate };
-}
-
-/** One string for a vchannel and a key of it. */
-export function keyName(vchannel: string, key: string): string {
-  return `${vchannel}\0${key}`;
 }

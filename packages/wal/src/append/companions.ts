@@ -1,0 +1,53 @@
+/**
+ * Companions: messages of the log's own that must stand right before an append, in the same batch, or
+ * not at all.
+ *
+ * @module
+ */
+
+import type { BatchAppend } from "../encode.ts";
+import type { RecordBatch, WalMessage } from "../record-batch.ts";
+import { rollbackTxn } from "./message-types.ts";
+import { giveUp, type Transactions, type Txn } from "./transactions.ts";
+
+/** What goes with an append. */
+export interface Companions {
+  /** Of one message each. */
+  readonly appends: readonly BatchAppend[];
+  /** They stand in the log, from message `index` of the batch on. */
+  committed(batch: RecordBatch, index: number): void;
+  /** They do not. */
+  failed(): void;
+}
+
+const noBytes: Uint8Array = new Uint8Array(0);
+
+/**
+ * The ROLLBACK_TXN messages that go before something exclusive: of all transactions of its vchannel whose
+ * commit is not on its way yet. From now on nothing is appended to them.
+ */
+export function rollBackOpen(txns: Transactions, vchannel: string): Companions | undefined {
+  const ended: Txn[] = [];
+  for (const txn of txns.open.values()) {
+    if (txn.vchannel !== vchannel && vchannel !== "") continue;
+    const waits = txn.ending === "commit" && txn.whenSettled.length > 0;
+    if (txn.ending !== undefined && !waits) continue;
+    giveUp(txn);
+    ended.push(txn);
+  }
+  if (ended.length === 0) return undefined;
+  return {
+    appends: ended.map((txn) => ({ messages: [rollbackOf(txn)], txn: txn.txn })),
+    committed() {
+      for (const { txn } of ended) txns.end(txn);
+    },
+    failed() {
+      for (const txn of ended) txn.ending = undefined;
+    },
+  };
+}
+
+/** The message that rolls a transaction back. */
+export function rollbackOf({ vchannel }: Txn): WalMessage {
+  return { type: rollbackTxn, vchannel, header: noBytes, payload: noBytes };
+}
