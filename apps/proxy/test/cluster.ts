@@ -21,6 +21,7 @@ import {
   type DiscoverResponseSchema,
   DropCollectionHeaderSchema,
   MessageType,
+  PartitionHeaderSchema,
   PartitionSchema,
   ProxyService,
   type ReportErrorRequest,
@@ -183,9 +184,17 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
         return { collection: find(name) };
       },
       catalogListCollections: () => ({ collections: [...collections.values()] }),
-      catalogCreatePartition({ collection, partition }) {
-        const added = { id: nextId++, name: partition };
-        find(collection).partitions.push(create(PartitionSchema, added));
+      async catalogCreatePartition({ collection: name, partition }) {
+        const added = create(PartitionSchema, { id: nextId++, name: partition });
+        const collection = find(name);
+        const header = toBinary(
+          PartitionHeaderSchema,
+          create(PartitionHeaderSchema, { collectionId: collection.id, partition: added }),
+        );
+        for (const vchannel of collection.vchannels) {
+          await appendTo(vchannel, MessageType.CREATE_PARTITION, header);
+        }
+        collection.partitions.push(added);
         changed();
         return { partition: added };
       },

@@ -53,7 +53,7 @@ export function createFakeNode(backend: LogBackend, ticks: TickSource, clock: Cl
     consumers: () => consumers,
     wal: (pchannel) => wals.get(pchannel),
     async open(pchannel, term, snapshot) {
-      wals.set(pchannel, await openWal({ backend, pchannel, term, ticks, clock, snapshot }));
+      wals.set(pchannel, await openWal({ backend, pchannel, term, ticks, snapshot }));
     },
     async close(pchannel) {
       const wal = wals.get(pchannel);

@@ -211,7 +211,7 @@ test("a tail that may have missed something to truncation fails, rather than ski
   await cluster.move(pchannel, 1, { announce: false });
   const wal = cluster.nodes[1].wal(pchannel);
   const vchannel = tail.messages()[0]?.position?.vchannel ?? "";
-  const message = { type: 2, vchannel, header: new Uint8Array(0), payload: new Uint8Array(0) };
+  const message = { type: 3, vchannel, header: new Uint8Array(0), payload: new Uint8Array(0) };
   await wal?.append([message]);
   await wal?.append([message]);
   await wal?.truncate(wal.bounds().next);
