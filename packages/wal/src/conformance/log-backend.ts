@@ -7,9 +7,13 @@
 
 import { MillraceError } from "@millrace/types";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createSeededRandom } from "@millrace/types/testing";
 import { encodeBatch } from "../encode.ts";
 import type { Log, LogBackend, LogReader } from "../log.ts";
 import type { RecordBatch } from "../record-batch.ts";
+import { checkHistory } from "./checker.ts";
+import { runLogHistory } from "./log-history.ts";
+import { nextTurn } from "./turns.ts";
 
 /** What a backend's author hands in. */
 export interface LogBackendHarness {
@@ -20,6 +24,13 @@ export interface LogBackendHarness {
    * the same backend.
    */
   reopen?(): Promise<LogBackend> | LogBackend;
+  /**
+   * Makes appends be refused for lack of room (`RESOURCE_EXHAUSTED`) until the function that it answers
+   * is called. Absent: the backend never runs out of room, or it cannot be provoked.
+   */
+  fill?(): Promise<() => void> | (() => void);
+  /** How many random histories are tried. Default 30. */
+  seeds?: number;
   /** Frees the storage of the last `open`. */
   cleanUp?(): Promise<void> | void;
 }
@@ -198,7 +209,11 @@ export function describeLogBackend(name: string, harness: LogBackendHarness): vo
       for (const term of [1, 3, 2, 5, 4, 6]) {
         owners.push(own(term).catch((error) => error));
         const last = acknowledged.length;
-        while (term % 2 === 1 && acknowledged.length < last + 3) await nextTurn();
+        let ended = false;
+        owners.at(-1)?.then(() => {
+          ended = true;
+        });
+        while (term % 2 === 1 && !ended && acknowledged.length < last + 3) await nextTurn();
       }
       const final = await openAt(100, (await harness.reopen?.()) ?? backend);
       for (const end of await Promise.all(owners)) {
@@ -209,6 +224,19 @@ export function describeLogBackend(name: string, harness: LogBackendHarness): vo
       const kept = new Map(read.map((batch) => [batch.sequence, batch.bytes]));
       for (const { sequence, bytes } of acknowledged) expect(kept.get(sequence)).toEqual(bytes);
     });
+
+    for (let seed = 0; seed < (harness.seeds ?? 30); seed++) {
+      test(`owners and readers that come and go at random see one log, seed ${seed}`, async () => {
+        const other = (await harness.reopen?.()) ?? backend;
+        const history = await runLogHistory({
+          pchannel,
+          backends: [backend, other],
+          random: createSeededRandom(seed),
+          fill: harness.fill,
+        });
+        expect(checkHistory(history)).toEqual([]);
+      });
+    }
 
     test("pchannels are apart", async () => {
       const log = await openAt(1);
@@ -293,18 +321,6 @@ async function sequences(log: LogReader, from: number): Promise<number[]> {
 
 function range(from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, i) => from + i);
-}
-
-/** Lets other things run, also those that wait for the operating system. */
-function nextTurn(): Promise<void> {
-  const { port1, port2 } = new MessageChannel();
-  return new Promise((resolve) => {
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(undefined);
-  });
 }
 
 /** Makes batches that continue each other, whoever writes them. */
