@@ -215,7 +215,10 @@ test("a reader gets every batch, joined, and heartbeats when there are none", as
   }
   expect(sequences).toEqual([...new Set(sequences)].sort((a, b) => a - b));
   expect(messages).toBeLessThan(21);
-  const heartbeat = await read();
+  const [tick, heartbeat] = [await read(), await read()];
+  expect(decodeBatches(tick?.batches ?? new Uint8Array()).map((batch) => batch.vchannels)).toEqual([
+    [""],
+  ]);
   expect(heartbeat?.batches).toHaveLength(0);
   expect(heartbeat?.tick).toBeGreaterThan(0n);
   stop.abort();
