@@ -4,9 +4,14 @@ import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createFileBackend, type FileBackendOptions } from "../src/backends/file.node.ts";
-import { type LogBackend, openWal, type RecordBatch, type Wal } from "../src/mod.ts";
-import { createFaultyFiles, type Faults, systemError } from "./faulty-files.node.ts";
-import { countingTicks, readTexts, text, textsOf } from "./helpers.ts";
+import {
+  type LogBackend,
+  type LogReader,
+  openWal,
+  type RecordBatch,
+  type Wal,
+} from "../src/mod.ts";
+import { countingTicks, text, textsOf } from "./helpers.ts";
 
 const pchannel = "p";
 const signal = new AbortController().signal;
@@ -34,6 +39,12 @@ async function batchesOf(wal: Wal): Promise<RecordBatch[]> {
     if (batch.sequence === next - 1) break;
   }
   return batches;
+}
+
+async function readSequences(log: LogReader): Promise<number[]> {
+  const sequences: number[] = [];
+  for await (const { sequence } of log.read(0)) sequences.push(sequence);
+  return sequences;
 }
 
 async function textsIn(wal: Wal): Promise<string[]> {
@@ -68,6 +79,9 @@ async function reopenWith(segment: string, bytes: Uint8Array, term: number): Pro
   await writeFile(segment, bytes);
   await rm(join(folderOf("crashed", 1), "fence"), { force: true });
   await rm(join(folderOf("crashed", 1), "end"), { force: true });
+  for (const name of await readdir(folderOf("crashed", 1))) {
+    if (name.endsWith(".last.log")) await rm(join(folderOf("crashed", 1), name));
+  }
   await rm(folderOf("crashed", term), { recursive: true, force: true });
   return open(backend, term);
 }
@@ -126,7 +140,9 @@ test("what a closed log holds is known: its last batch cannot be lost unnoticed"
   const start = first?.bytes.length ?? 0;
   bytes[start + 70] = (bytes[start + 70] ?? 0) ^ 1;
   await writeFile(segment, bytes);
-  await expect(open(createBackend("live"), 2)).rejects.toMatchObject({
+  const log = await createBackend("live").open(pchannel, 2);
+  expect(log.bounds().next).toBe(2);
+  await expect(readSequences(log)).rejects.toMatchObject({
     code: "DATA_LOSS",
     message: expect.stringContaining(`batch 1 is damaged at byte ${start} of ${segment}`),
   });
@@ -142,7 +158,11 @@ test("a segment that is gone is reported", async () => {
   for (const gone of [segments[1], segments[0], segments.at(-1)]) {
     await cp(join(root, "live"), join(root, "copy"), { recursive: true });
     await rm(join(folderOf("copy", 1), gone ?? ""));
-    await expect(open(createBackend("copy"), 2)).rejects.toMatchObject({ code: "DATA_LOSS" });
+    const opening = createBackend("copy").open(pchannel, 2);
+    await expect(opening.then(readSequences)).rejects.toMatchObject({
+      code: "DATA_LOSS",
+      message: expect.stringMatching(/^the file with batch \d+ is missing|: it is missing$/),
+    });
     await rm(join(root, "copy"), { recursive: true });
   }
 });
@@ -229,7 +249,6 @@ test("files that were truncated are written again, and what was left in them is 
   }
   expect(inodes.size).toBeLessThan(files / 2);
   await wal.close();
-  expect(await readdir(folderOf("live", 1))).not.toContainEqual(expect.stringMatching("spare"));
 });
 
 test("an owner whose term was truncated away cannot acknowledge", async () => {
@@ -242,47 +261,6 @@ test("an owner whose term was truncated away cannot acknowledge", async () => {
   await expect(old.append([text("lost")])).rejects.toMatchObject({ code: "CHANNEL_FENCED" });
   expect(await textsIn(current)).toEqual(["b"]);
 });
-
-const faults: [string, Faults["write"], string][] = [
-  [
-    "a write that fails although it reached the disk",
-    async ({ position, go }) => {
-      const written = await go();
-      if (position > 0) throw systemError("EIO");
-      return written;
-    },
-    "INNER",
-  ],
-  [
-    "a short write",
-    ({ parts, position, go }) =>
-      position === 0 ? go() : go([(parts[0] as Uint8Array).subarray(0, 100)]),
-    "INNER",
-  ],
-  [
-    "a full disk",
-    async ({ position, go }) => {
-      if (position > 0) throw systemError("ENOSPC");
-      return go();
-    },
-    "RESOURCE_EXHAUSTED",
-  ],
-];
-
-for (const [name, write, code] of faults) {
-  test(`${name} ends the writer, reading goes on, and the next owner agrees`, async () => {
-    const fs = createFaultyFiles(write ? { write } : {});
-    const wal = await open(createBackend("live", { fs }), 1);
-    await wal.append([text("a")]);
-    await expect(wal.append([text("b")])).rejects.toMatchObject({ code, maybeApplied: true });
-    await expect(wal.append([text("c")])).rejects.toMatchObject({ code });
-    expect(await readTexts(wal.scan({ from: "earliest", signal }), 1)).toEqual(["a"]);
-    const next = await open(createBackend("live"), 2);
-    expect(await textsIn(next)).toEqual(["a"]);
-    await next.append([text("d")]);
-    expect(await textsIn(next)).toEqual(["a", "d"]);
-  });
-}
 
 test("names that would leave the folder are refused", async () => {
   const backend = createBackend("live");

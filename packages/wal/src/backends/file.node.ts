@@ -8,11 +8,10 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { MillraceError } from "@millrace/types";
 import type { LogBackend } from "../log.ts";
-import { extendChain } from "./file/chain.node.ts";
 import { nodeFileSystem } from "./file/file-system.node.ts";
 import type { FileSystem } from "./file/file-system.ts";
 import { explain, makeFolder } from "./file/files.node.ts";
-import { createFileLog, createFileReader } from "./file/log.node.ts";
+import { openFileLog, openFileReader } from "./file/log.node.ts";
 
 /** Options of {@linkcode createFileBackend}. */
 export interface FileBackendOptions {
@@ -29,7 +28,9 @@ export type { FileSystem, OpenFile, OpenMode } from "./file/file-system.ts";
 
 /**
  * Creates a backend that keeps each log in a folder of files. An append is durable (fdatasync or its
- * like) and not fenced when it resolves. A write that fails ends the writer; reading goes on.
+ * like) and not fenced when it resolves. A file to which a write failed is not written again: the log
+ * goes on in a new one, or, if three in a row fail, ends with an error that says why. When the disk is
+ * full, appends are refused with `RESOURCE_EXHAUSTED` until there is space. Reading goes on.
  */
 export function createFileBackend(options: FileBackendOptions): LogBackend {
   const { dir, segmentBytes = 64 * 1024 * 1024, fs = nodeFileSystem } = options;
@@ -41,7 +42,7 @@ export function createFileBackend(options: FileBackendOptions): LogBackend {
   return {
     name: "file",
     crc32,
-    async open(pchannel, term, { signal } = {}) {
+    async open(pchannel, term, { signal, mark } = {}) {
       const folder = folderOf(dir, pchannel);
       if (!Number.isSafeInteger(term) || term < 1) {
         throw new MillraceError("INVALID_ARGUMENT", `${term} is not a term: they begin at 1`, {
@@ -51,9 +52,7 @@ export function createFileBackend(options: FileBackendOptions): LogBackend {
       signal?.throwIfAborted();
       try {
         await makeFolder(fs, folder);
-        const log = { fs, folder, crc32 };
-        const chain = await extendChain(log, term);
-        return createFileLog({ log, term, chain, segmentBytes });
+        return await openFileLog({ log: { fs, folder, crc32 }, term, segmentBytes, mark });
       } catch (error) {
         throw explain(error, `the log of ${pchannel} cannot be opened`);
       }
@@ -65,7 +64,7 @@ export function createFileBackend(options: FileBackendOptions): LogBackend {
         throw new MillraceError("NOT_FOUND", `there is no log of ${pchannel} in ${dir}`);
       }
       try {
-        return await createFileReader({ fs, folder, crc32 });
+        return await openFileReader({ fs, folder, crc32 });
       } catch (error) {
         throw explain(error, `the log of ${pchannel} cannot be read`);
       }

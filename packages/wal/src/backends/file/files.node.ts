@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { dirname, join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import type { FileSystem, OpenFile } from "./file-system.ts";
@@ -43,7 +44,8 @@ export async function createOnce(
   path: string,
   content: Uint8Array | string,
 ): Promise<boolean> {
-  const aside = await writeAside(fs, path, content);
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  const aside = await writeAside(fs, path, [bytes]);
   try {
     await fs.link(aside, path);
     return true;
@@ -51,41 +53,59 @@ export async function createOnce(
     if (!hasCode(error, "EEXIST")) throw error;
     return false;
   } finally {
-    await fs.remove(aside);
+    await remove(fs, aside);
     // Also when another one created it: it may have been about to do this.
     await fs.syncFolder(dirname(path));
   }
 }
 
-/** Writes a durable file beside the one it is going to be, and answers its path. */
-async function writeAside(
+/** Puts this content in the place of a file's, durably: whole or not at all. */
+export async function replaceFile(
   fs: FileSystem,
   path: string,
-  content: Uint8Array | string,
-): Promise<string> {
-  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  const { aside, file } = await createAside(fs, path);
+  parts: readonly Uint8Array[],
+): Promise<void> {
+  const aside = await writeAside(fs, path, parts);
   try {
-    const written = await file.write([bytes], 0);
-    if (written !== bytes.length) throw shortWrite(aside, written, bytes.length);
+    await fs.rename(aside, path);
   } catch (error) {
-    await remove(fs, aside);
+    await discard(fs, aside);
+    throw error;
+  }
+  await fs.syncFolder(dirname(path));
+}
+
+/** Writes a file that does not exist; its name is not made durable. */
+export async function writeNew(
+  fs: FileSystem,
+  path: string,
+  parts: readonly Uint8Array[],
+): Promise<void> {
+  const file = await fs.open(path, "create");
+  try {
+    const expected = parts.reduce((sum, part) => sum + part.length, 0);
+    const written = await file.write(parts, 0);
+    if (written !== expected) throw shortWrite(path, written, expected);
+  } catch (error) {
+    await discard(fs, path);
     throw error;
   } finally {
     await file.close();
   }
-  return aside;
 }
 
-/** The first name that is free: others may write the same file, or have died over it. */
-async function createAside(
+/** Writes a file beside the one it is going to be, and answers its path. */
+async function writeAside(
   fs: FileSystem,
   path: string,
-): Promise<{ aside: string; file: OpenFile }> {
+  parts: readonly Uint8Array[],
+): Promise<string> {
+  // The first name that is free: others may write the same file, or have died over it.
   for (let attempt = 0; ; attempt++) {
     const aside = `${path}.${attempt}.tmp`;
     try {
-      return { aside, file: await fs.open(aside, "create") };
+      await writeNew(fs, aside, parts);
+      return aside;
     } catch (error) {
       if (!hasCode(error, "EEXIST")) throw error;
     }
@@ -113,7 +133,7 @@ export async function readFile(fs: FileSystem, path: string): Promise<Uint8Array
     throw error;
   }
   try {
-    return await readFully(file, 0, Number.POSITIVE_INFINITY);
+    return await readFully(file, 0, await file.size());
   } finally {
     await file.close();
   }
@@ -125,15 +145,16 @@ export async function readFully(
   position: number,
   bytes: number,
 ): Promise<Uint8Array> {
-  const size = await file.size();
-  const buffer = new Uint8Array(Math.max(0, Math.min(bytes, size - position)));
+  // Of its own memory, not filled with zeros first.
+  const { buffer } = Buffer.allocUnsafeSlow(bytes);
+  const all = new Uint8Array(buffer);
   let filled = 0;
-  while (filled < buffer.length) {
-    const read = await file.read(buffer.subarray(filled), position + filled);
-    if (read === 0) return buffer.subarray(0, filled);
+  while (filled < bytes) {
+    const read = await file.read(all.subarray(filled), position + filled);
+    if (read === 0) break;
     filled += read;
   }
-  return buffer;
+  return all.subarray(0, filled);
 }
 
 /** Removes a file, if it is there. */
@@ -142,6 +163,15 @@ export async function remove(fs: FileSystem, path: string): Promise<void> {
     await fs.remove(path);
   } catch (error) {
     if (!hasCode(error, "ENOENT")) throw error;
+  }
+}
+
+/** Removes, if that works, a file that nobody looks at. */
+export async function discard(fs: FileSystem, path: string): Promise<void> {
+  try {
+    await fs.remove(path);
+  } catch {
+    // It takes up space, and goes with its folder.
   }
 }
 
@@ -158,13 +188,27 @@ export async function removeFolder(fs: FileSystem, path: string): Promise<void> 
 /** The error as a MillraceError that says what could not be done; one that is one stays as it is. */
 export function explain(error: unknown, what: string): MillraceError {
   if (MillraceError.is(error)) return error;
-  const reason = error instanceof Error ? error.message : String(error);
-  if (hasCode(error, "ENOSPC", "EDQUOT", "EFBIG")) {
-    return new MillraceError("RESOURCE_EXHAUSTED", `${what}: ${reason}; free space`, {
-      cause: error,
-    });
-  }
-  return new MillraceError("INNER", `${what}: ${reason}`, { cause: error });
+  if (isFull(error)) return noSpace(error, what);
+  return new MillraceError("INNER", `${what}: ${reasonOf(error)}`, { cause: error });
+}
+
+/** The error for something that there is no space for: it may be tried again. */
+export function noSpace(error: unknown, what: string): MillraceError {
+  return new MillraceError("RESOURCE_EXHAUSTED", `${what}: ${reasonOf(error)}; free space`, {
+    cause: error,
+    maybeApplied: true,
+    retryAfterMs: 1000,
+  });
+}
+
+/** The message of what was thrown. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** `true` if there is no space left, on the disk or for this user. */
+export function isFull(error: unknown): boolean {
+  return hasCode(error, "ENOSPC", "EDQUOT");
 }
 
 /** `true` if the error is one of the operating system with this code. */

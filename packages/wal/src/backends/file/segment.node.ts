@@ -8,9 +8,8 @@ import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import type { Crc32 } from "../../crc32.ts";
 import { peekBatch, tryDecodeBatch } from "../../decode.ts";
-import { headerBytes } from "../../format.ts";
 import type { RecordBatch } from "../../record-batch.ts";
-import type { FileSystem, OpenFile } from "./file-system.ts";
+import type { FileSystem } from "./file-system.ts";
 import { explain, readFully } from "./files.node.ts";
 
 /** Where a log's files are, and how they are read. */
@@ -21,58 +20,123 @@ export interface LogFolder {
   crc32: Crc32;
 }
 
+/** Where a batch stands, or will stand, in a segment. */
+export interface Place {
+  sequence: number;
+  /** In bytes. */
+  offset: number;
+}
+
+/** The folder of a term. */
+export function termFolder({ folder }: Pick<LogFolder, "folder">, term: number): string {
+  return join(folder, `term-${digits(term)}`);
+}
+
+/** A sequence or a term as it stands in a file name, so that names sort as they do. */
+export function digits(number: number): string {
+  return String(number).padStart(16, "0");
+}
+
 /** A file of batches. */
 export interface Segment {
   readonly path: string;
+  /** The name of the file. */
+  readonly name: string;
   /** The term of all its batches. */
   readonly term: number;
   /** The sequence of its first batch. */
   readonly first: number;
+  /** It holds only the last batch of its term, copied by the owner that followed. */
+  readonly copy: boolean;
   /** The sequence that follows its last batch; `undefined` while it is being written. */
   end: number | undefined;
   /** Where some of its batches stand, by ascending sequence, to begin reading near a place. */
-  readonly index: SegmentMark[];
+  index: Place[];
+  /** There is no more to its index than what is known. */
+  indexed: boolean;
+  /** All before it was read and found sound. */
+  scanned: Place | undefined;
 }
 
-interface SegmentMark {
-  sequence: number;
-  offset: number;
-}
-
-/** How many bytes lie between two marks. */
-const markEvery = 1024 * 1024;
-/** How many bytes are read at once. */
+/** How many bytes lie between two places of an index. */
+const indexEvery = 1024 * 1024;
+/** How many bytes are read at once, unless batches are large. */
 const windowBytes = 1024 * 1024;
+/** How many bytes are read at once if batches are large: some of them, or one that is larger still. */
+const largeWindowBytes = 8 * 1024 * 1024;
+
+const namePattern = /^(\d{16})(\.last)?\.log$/;
+
+/** `true` if a segment can have this file name. */
+export function isSegmentName(name: string): boolean {
+  return namePattern.test(name);
+}
 
 /** Creates the description of a segment that holds, or will hold, batches from `first` on. */
-export function createSegment(folder: string, term: number, first: number): Segment {
-  const path = join(folder, `${String(first).padStart(16, "0")}.log`);
-  return { path, term, first, end: undefined, index: [] };
+export function createSegment(folder: string, term: number, first: number, copy = false): Segment {
+  const name = `${digits(first)}${copy ? ".last" : ""}.log`;
+  const path = join(folder, name);
+  return {
+    path,
+    name,
+    term,
+    first,
+    copy,
+    end: undefined,
+    index: [],
+    indexed: false,
+    scanned: undefined,
+  };
 }
 
-/** The segments in a folder, by ascending first sequence; each ends where the next begins. */
+/**
+ * The segments in a term's folder that count, by ascending first sequence; each ends where the next
+ * begins. Of two that begin with the same batch the copy counts. Those behind `last` do not.
+ */
 export async function listSegments(
   fs: FileSystem,
   folder: string,
   term: number,
+  last?: string,
 ): Promise<Segment[]> {
   const segments: Segment[] = [];
-  for (const name of (await fs.list(folder)).sort()) {
-    const match = /^(\d{16})\.log$/.exec(name);
-    if (!match) continue;
-    const segment = createSegment(folder, term, Number(match[1]));
+  for (const segment of await listFiles(fs, folder, term)) {
+    if (last !== undefined && compareNames(segment.name, last) > 0) break;
     const previous = segments.at(-1);
-    if (previous) previous.end = segment.first;
+    if (previous?.first === segment.first) segments.pop();
+    else if (previous) previous.end = segment.first;
     segments.push(segment);
   }
   return segments;
 }
 
+/** All segments in a term's folder, by ascending first sequence, a copy behind what it copies. */
+export async function listFiles(fs: FileSystem, folder: string, term: number): Promise<Segment[]> {
+  const segments: Segment[] = [];
+  for (const name of (await fs.list(folder)).sort(compareNames)) {
+    const match = namePattern.exec(name);
+    if (match) segments.push(createSegment(folder, term, Number(match[1]), match[2] !== undefined));
+  }
+  return segments;
+}
+
+function compareNames(a: string, b: string): number {
+  // "….last.log" is less than "….log" as text, but behind it in the log.
+  const [first, second] = [a.slice(0, 16), b.slice(0, 16)];
+  if (first !== second) return first < second ? -1 : 1;
+  return a.length - b.length;
+}
+
 /** Remembers where a batch stands, now and then. */
-export function markBatch(segment: Segment, sequence: number, offset: number): void {
+export function indexBatch(segment: Segment, sequence: number, offset: number): void {
   const last = segment.index.at(-1);
-  if (offset < (last?.offset ?? 0) + markEvery || sequence <= (last?.sequence ?? 0)) return;
+  if (offset < (last?.offset ?? 0) + indexEvery || sequence <= (last?.sequence ?? 0)) return;
   segment.index.push({ sequence, offset });
+}
+
+/** The start of a segment. */
+export function startOf(segment: Segment): Place {
+  return { sequence: segment.first, offset: 0 };
 }
 
 /** Reads the batches of a segment one by one. */
@@ -82,29 +146,33 @@ export interface SegmentReader {
    * is damaged.
    */
   read(): Promise<RecordBatch | undefined>;
-  /** Where the next batch begins, in bytes. */
-  offset(): number;
-  /** The sequence of the next batch. */
-  sequence(): number;
+  /** Where the next batch begins. */
+  place(): Place;
+  /** Goes on at another place. */
+  seek(place: Place): void;
   /** Why `read` answered `undefined`: what is wrong, or nothing if the rest was never written. */
   problem(): string | undefined;
   close(): Promise<void>;
 }
 
-/** Opens a segment at the mark nearest before `from`. */
+/** Opens a segment at a place. */
 export async function openSegmentReader(
   { fs, crc32 }: LogFolder,
   segment: Segment,
-  from: number,
+  place: Place,
 ): Promise<SegmentReader> {
   const file = await fs.open(segment.path, "read");
-  let { sequence, offset } = findMark(segment, from);
+  let { sequence, offset } = place;
   let window: Uint8Array = new Uint8Array(0);
   let windowStart = offset;
   let problem: string | undefined;
 
   async function fill(bytes: number): Promise<void> {
-    window = await readBytes(file, offset, bytes);
+    try {
+      window = await readFully(file, offset, bytes);
+    } catch (error) {
+      throw explain(error, `${segment.path} cannot be read`);
+    }
     windowStart = offset;
   }
 
@@ -120,7 +188,7 @@ export async function openSegmentReader(
       problem = `it is batch ${result.sequence} of term ${result.term}`;
       return undefined;
     }
-    markBatch(segment, sequence, offset);
+    indexBatch(segment, sequence, offset);
     offset += result.bytes.length;
     sequence++;
     return result;
@@ -130,108 +198,42 @@ export async function openSegmentReader(
     const batch = take();
     if (batch) return batch;
     // The window may be too short, or older than what was written since.
-    await fill(windowBytes);
+    const cut = peekBatch(window, offset - windowStart);
+    const length = cut.kind === "batch" ? cut.length : 0;
+    await fill(windowFor(length));
     const start = peekBatch(window, 0);
-    if (start.kind === "unknown-version") {
-      throw damaged(segment, sequence, offset, `its format version is ${start.version}`);
+    // No version is 0: that is a write that was cut off.
+    if (start.kind === "unknown-version" && start.version !== 0) {
+      throw damaged(segment, { sequence, offset }, `its format version is ${start.version}`);
     }
-    if (start.kind === "batch" && start.length > window.length) await fill(start.length);
+    if (start.kind === "batch" && start.length > window.length) await fill(windowFor(start.length));
     return take();
   }
 
   return {
     read,
-    offset: () => offset,
-    sequence: () => sequence,
+    place: () => ({ sequence, offset }),
+    seek(to) {
+      ({ sequence, offset } = to);
+      if (offset >= windowStart && offset <= windowStart + window.length) return;
+      window = new Uint8Array(0);
+      windowStart = offset;
+    },
     problem: () => problem,
     close: () => file.close(),
   };
 }
 
-/**
- * Where a segment ends whose writer may have been cut off: behind its last whole batch. A write that
- * was cut off leaves damage at the end only; damage with whole batches behind it is `DATA_LOSS`.
- */
-export async function findEnd(log: LogFolder, segment: Segment): Promise<number> {
-  const reader = await openSegmentReader(log, segment, Number.POSITIVE_INFINITY);
-  try {
-    for (;;) {
-      while (await reader.read());
-      const behind = await findBatchBehind(log, segment, reader);
-      if (!behind) return reader.sequence();
-      // It may have been written meanwhile, and all before it.
-      if (await reader.read()) continue;
-      const problem = reader.problem() ?? "it is missing";
-      throw damaged(
-        segment,
-        reader.sequence(),
-        reader.offset(),
-        `${problem}, and batch ${behind.sequence} stands behind it`,
-      );
-    }
-  } finally {
-    await reader.close();
-  }
+/** How much to read where a batch of this length begins. */
+function windowFor(length: number): number {
+  return Math.max(windowBytes, length, Math.min(4 * length, largeWindowBytes));
 }
 
 /** The error for a batch that is not as it was written. */
-export function damaged(
-  segment: Segment,
-  sequence: number,
-  offset: number,
-  problem: string,
-): MillraceError {
+export function damaged(segment: Segment, place: Place, problem: string): MillraceError {
   return new MillraceError(
     "DATA_LOSS",
-    `batch ${sequence} is damaged at byte ${offset} of ${segment.path}: ${problem}`,
-    { expected: `batch ${sequence} of term ${segment.term}` },
+    `batch ${place.sequence} is damaged at byte ${place.offset} of ${segment.path}: ${problem}`,
+    { expected: `batch ${place.sequence} of term ${segment.term}` },
   );
-}
-
-/** A whole batch of the segment's term somewhere behind the place where reading stopped. */
-async function findBatchBehind(
-  { fs, crc32 }: LogFolder,
-  segment: Segment,
-  reader: SegmentReader,
-): Promise<RecordBatch | undefined> {
-  const file = await fs.open(segment.path, "read");
-  try {
-    let offset = reader.offset();
-    for (;;) {
-      const window = await readBytes(file, offset, windowBytes);
-      // A header that the window cuts is looked at again, at the start of the next one.
-      for (let at = 0; at + headerBytes <= window.length; at += 8) {
-        const start = peekBatch(window, at);
-        if (start.kind !== "batch") continue;
-        const whole = await readBytes(file, offset + at, start.length);
-        const batch = tryDecodeBatch(whole, 0, crc32);
-        if (typeof batch === "string") continue;
-        if (batch.term === segment.term && batch.sequence > reader.sequence()) return batch;
-      }
-      if (window.length < windowBytes) return undefined;
-      offset += windowBytes - headerBytes;
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-function findMark(segment: Segment, from: number): SegmentMark {
-  const { index } = segment;
-  let low = 0;
-  let high = index.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((index[middle]?.sequence ?? 0) <= from) low = middle + 1;
-    else high = middle;
-  }
-  return index[low - 1] ?? { sequence: segment.first, offset: 0 };
-}
-
-async function readBytes(file: OpenFile, position: number, bytes: number): Promise<Uint8Array> {
-  try {
-    return await readFully(file, position, bytes);
-  } catch (error) {
-    throw explain(error, "the log cannot be read");
-  }
 }

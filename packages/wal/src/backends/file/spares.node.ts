@@ -3,7 +3,10 @@
  * already is two to four times as fast as making a file grow.
  *
  * What still stands in a spare is harmless: the checksum of a batch covers its term and sequence, and
- * those of the batches left over are lower than any that is expected there.
+ * batches of this term that were left over are lower than any that is expected there.
+ *
+ * A former owner may still have one file open, and a write to it under way: that with the highest
+ * name in its folder, or one that has no name of a segment yet. Those never become spares.
  *
  * @module
  */
@@ -14,54 +17,55 @@ import { hasCode, remove } from "./files.node.ts";
 
 /** The spares of one term's writer. */
 export interface Spares {
-  /** Takes a file that is no longer read; `false` if there are enough. */
+  /** Takes a file that nobody writes any more; `false` if there are enough. */
   keep(path: string): Promise<boolean>;
-  /**
-   * Gives a spare this path; `false` if there is none. Not durable by itself.
-   */
+  /** Takes over, or removes, the spares in the folder of a former owner. */
+  adopt(folder: string): Promise<void>;
+  /** Gives a spare this path; `false` if there is none. */
   take(path: string): Promise<boolean>;
-  /** Removes what was not taken. */
-  close(): Promise<void>;
 }
 
 /** How many files are kept. */
 const maxSpares = 2;
 
-/** Creates the spares of a term's folder. */
+/** Creates the spares of a term, in its folder. */
 export function createSpares(fs: FileSystem, folder: string): Spares {
   const paths: string[] = [];
   let count = 0;
-  let closed = false;
-  return {
-    async keep(path) {
-      if (closed || paths.length >= maxSpares) return false;
-      const spare = join(folder, `spare-${count++}`);
-      paths.push(spare);
-      await fs.rename(path, spare);
+
+  /** A former owner that does not know yet that it is one may be faster. */
+  async function move(from: string, to: string): Promise<boolean> {
+    try {
+      await fs.rename(from, to);
       return true;
-    },
-    async take(path) {
-      const spare = paths.shift();
-      if (!spare) return false;
-      try {
-        await fs.rename(spare, path);
-        return true;
-      } catch (error) {
-        // The next owner has cleaned up.
-        if (hasCode(error, "ENOENT")) return false;
-        throw error;
+    } catch (error) {
+      if (hasCode(error, "ENOENT")) return false;
+      throw error;
+    }
+  }
+
+  async function keep(path: string): Promise<boolean> {
+    if (paths.length >= maxSpares) return false;
+    const spare = join(folder, `spare-${count++}`);
+    const moved = await move(path, spare);
+    if (moved) paths.push(spare);
+    return moved;
+  }
+
+  return {
+    keep,
+    async adopt(former) {
+      for (const name of await fs.list(former)) {
+        if (!name.startsWith("spare-")) continue;
+        const path = join(former, name);
+        if (!(await keep(path))) await remove(fs, path);
       }
     },
-    async close() {
-      closed = true;
-      for (const path of paths.splice(0)) await remove(fs, path);
+    async take(path) {
+      for (let spare = paths.shift(); spare; spare = paths.shift()) {
+        if (await move(spare, path)) return true;
+      }
+      return false;
     },
   };
-}
-
-/** Removes the spares that a former owner left in its folder. */
-export async function removeSpares(fs: FileSystem, folder: string): Promise<void> {
-  for (const name of await fs.list(folder)) {
-    if (name.startsWith("spare-")) await remove(fs, join(folder, name));
-  }
 }

@@ -1,16 +1,30 @@
 /**
  * Writer: puts batches behind each other into the segments of one term.
  *
+ * A segment to which a write failed is never written again. The batch goes into a new one, which
+ * begins with it and so ends the one before. A new segment is written and synced under another name
+ * first, so that it appears with its first batch, and either both count or neither does.
+ *
  * @module
  */
 
 import { MillraceError } from "@millrace/types";
+import type { LogMark } from "../../log.ts";
 import type { RecordBatch } from "../../record-batch.ts";
-import { fenced, fencePath, readFence, settleEnd, termFolder } from "./chain.node.ts";
+import { fenced, fencePath, readFence } from "./chain.node.ts";
 import type { OpenFile } from "./file-system.ts";
-import { explain, shortWrite } from "./files.node.ts";
-import { createSegment, type LogFolder, markBatch, type Segment } from "./segment.node.ts";
-import { createSpares } from "./spares.node.ts";
+import { discard, explain, isFull, noSpace, reasonOf, shortWrite } from "./files.node.ts";
+import {
+  createSegment,
+  indexBatch,
+  type LogFolder,
+  type Segment,
+  termFolder,
+} from "./segment.node.ts";
+import { formatMark } from "./segment-end.node.ts";
+import { saveIndex } from "./segment-index.node.ts";
+import type { Spares } from "./spares.node.ts";
+import { writeEnd } from "./stretch.node.ts";
 
 /** Options of {@linkcode createWriter}. */
 export interface WriterOptions {
@@ -20,7 +34,9 @@ export interface WriterOptions {
   next: number;
   /** In bytes; a batch that is larger gets a segment of its own. */
   segmentBytes: number;
-  /** Called with each new segment before anything is written to it. */
+  /** In the folder of the term. */
+  spares: Spares;
+  /** Called with each new segment, when its first batch is durable. */
   onSegment(segment: Segment): void;
 }
 
@@ -28,12 +44,12 @@ export interface WriterOptions {
 export interface Writer {
   /** The sequence that follows the last durable batch. */
   next(): number;
+  /** The place of the next batch. */
+  mark(): LogMark;
   /** Makes a batch durable; calls may overlap and are served in turn. */
   append(batch: RecordBatch): Promise<void>;
-  /** Throws `CHANNEL_FENCED` if another owner has followed, or the reason if a write has failed. */
+  /** Throws `CHANNEL_FENCED` if another owner has followed, or the reason if the log has failed. */
   check(): Promise<void>;
-  /** Takes over a file of this term that is no longer read; `false` if it is not needed. */
-  recycle(path: string): Promise<boolean>;
   /** Waits for what is under way, then writes down where the term ends. */
   close(): Promise<void>;
 }
@@ -44,6 +60,8 @@ interface Job {
   reject: (error: MillraceError) => void;
 }
 
+/** How many new segments in a row are tried for one batch. */
+const maxAttempts = 3;
 /** Space is filled with zeros this many bytes ahead, so that a small write changes no metadata. */
 const fillBytes = 1024 * 1024;
 /** From this size on a batch is not worth filling ahead for. */
@@ -52,20 +70,32 @@ const zeros = new Uint8Array(fillBytes);
 
 /** Creates the writer of a term whose fence was just put into the term before. */
 export function createWriter(options: WriterOptions): Writer {
-  const { log, term, segmentBytes } = options;
-  const { fs, folder } = log;
-  const ownFolder = termFolder(folder, term);
-  const ownFence = fencePath(folder, term);
-  const spares = createSpares(fs, ownFolder);
+  const { log, term, segmentBytes, spares } = options;
+  const { fs } = log;
+  const ownFolder = termFolder(log, term);
+  const ownFence = fencePath(log, term);
   const jobs: Job[] = [];
   let running: Promise<void> | undefined;
+  /** Why no batch is taken any more. */
   let failure: MillraceError | undefined;
+  /** Why the last batch was refused, if there was no space for it. */
+  let shortage: MillraceError | undefined;
   let next = options.next;
 
-  let file: OpenFile | undefined;
+  /** The last segment with a batch that is durable. */
   let segment: Segment | undefined;
+  /** It, open for writing; `undefined` if a write to it has failed. */
+  let file: OpenFile | undefined;
+  /** Where its next batch goes, and where the last one begins. */
   let offset = 0;
+  let lastOffset = 0;
+  /** How far it has space. */
   let filled = 0;
+  /** The name of the segment with the last batch that was acknowledged. */
+  let lastName: string | undefined;
+  /** How many files were begun, for their names. */
+  let asides = 0;
+  let indexing: Promise<void> = Promise.resolve();
 
   function append(batch: RecordBatch): Promise<void> {
     if (failure) return Promise.reject(failure);
@@ -82,6 +112,10 @@ export function createWriter(options: WriterOptions): Writer {
         await write(job.batch);
         job.resolve();
       } catch (error) {
+        if (error === shortage) {
+          for (const { reject } of [job, ...jobs.splice(0)]) reject(shortage as MillraceError);
+          continue;
+        }
         failure ??= explain(error, "the log cannot be written");
         job.reject(failure);
       }
@@ -92,43 +126,115 @@ export function createWriter(options: WriterOptions): Writer {
 
   async function write(batch: RecordBatch): Promise<void> {
     if (batch.sequence !== next || batch.term !== term) {
+      // It was handed in before it was known that the one before it is refused.
+      if (shortage && batch.term === term && batch.sequence > next) throw shortage;
       throw new MillraceError(
         "INNER",
         `batch ${batch.sequence} of term ${batch.term} does not continue the log`,
         { expected: `batch ${next} of term ${term}` },
       );
     }
-    const { bytes } = batch;
-    if (!file || !segment || (offset > 0 && offset + bytes.length > segmentBytes)) {
-      await beginSegment();
+    if (file && segment && offset + batch.bytes.length <= segmentBytes) {
+      try {
+        filled = await writeAt(file, segment.path, batch.bytes, offset, filled);
+      } catch (error) {
+        await roll(batch, error);
+      }
+    } else {
+      await roll(batch, undefined);
     }
-    const end = offset + bytes.length;
-    const parts = [bytes];
-    if (end > filled && bytes.length < largeBatchBytes) {
-      const ahead = Math.min(Math.ceil(end / fillBytes) * fillBytes, segmentBytes) - end;
-      if (ahead > 0) parts.push(zeros.subarray(0, ahead));
-    }
-    const expected = parts.reduce((sum, part) => sum + part.length, 0);
-    const written = await (file as OpenFile).write(parts, offset);
-    if (written !== expected) throw shortWrite((segment as Segment).path, written, expected);
     await refuseIfFenced();
-    markBatch(segment as Segment, batch.sequence, offset);
-    filled = Math.max(filled, offset + expected);
-    offset = end;
+    const written = segment as Segment;
+    indexBatch(written, batch.sequence, offset);
+    lastName = written.name;
+    lastOffset = offset;
+    offset += batch.bytes.length;
+    shortage = undefined;
     next++;
   }
 
-  async function beginSegment(): Promise<void> {
+  /** Writes a batch, and zeros behind it now and then; answers how far there is space now. */
+  async function writeAt(
+    target: OpenFile,
+    path: string,
+    bytes: Uint8Array,
+    position: number,
+    space: number,
+  ): Promise<number> {
+    const end = position + bytes.length;
+    const parts = [bytes];
+    if (end > space && bytes.length < largeBatchBytes) {
+      const ahead = Math.min(Math.ceil(end / fillBytes) * fillBytes, segmentBytes) - end;
+      if (ahead > 0) parts.push(zeros.subarray(0, ahead));
+    }
+    const written = await target.write(parts, position);
+    // That there was no space for zeros does not matter to the batch.
+    if (written < bytes.length) throw shortWrite(path, written, bytes.length);
+    return Math.max(space, position + written);
+  }
+
+  /** Goes on in a new segment that begins with this batch; `problem`: why, if a write has failed. */
+  async function roll(batch: RecordBatch, problem: unknown): Promise<void> {
+    await leave();
     const following = createSegment(ownFolder, term, next);
-    await file?.close();
-    const spare = await spares.take(following.path);
-    file = await fs.open(following.path, spare ? "write" : "create");
-    await fs.syncFolder(ownFolder);
-    if (segment) segment.end = next;
-    segment = following;
-    offset = 0;
-    filled = await file.size();
-    options.onSegment(segment);
+    // Once the segment has its name and may be seen, nothing but this batch can stand in it.
+    let named = false;
+    let reason = problem;
+    for (let count = 0; count < maxAttempts && (named || !isFull(reason)); count++) {
+      try {
+        await begin(following.path, batch, () => {
+          named = true;
+        });
+        if (segment) segment.end = next;
+        segment = following;
+        offset = 0;
+        options.onSegment(following);
+        return;
+      } catch (error) {
+        reason = error;
+      }
+    }
+    if (isFull(reason) && !named) {
+      shortage = noSpace(reason, `there is no space for batch ${next} in ${ownFolder}`);
+      throw shortage;
+    }
+    const before = problem === undefined ? "" : ` after ${segment?.path}: ${reasonOf(problem)}`;
+    throw new MillraceError(
+      "INNER",
+      `the log has ended: ${maxAttempts} new segments in a row could not be written${before}; ` +
+        `the last one, ${following.path}: ${reasonOf(reason)}`,
+      { cause: reason, maybeApplied: true },
+    );
+  }
+
+  /** Makes a segment of one batch, durably; `onNamed`: it can be seen. */
+  async function begin(path: string, batch: RecordBatch, onNamed: () => void): Promise<void> {
+    const aside = `${path}.${asides++}.tmp`;
+    let opened: OpenFile | undefined;
+    try {
+      const spare = await spares.take(aside);
+      opened = await fs.open(aside, spare ? "write" : "create");
+      const space = spare ? await opened.size() : 0;
+      filled = await writeAt(opened, path, batch.bytes, 0, space);
+      await fs.rename(aside, path);
+      onNamed();
+      await fs.syncFolder(ownFolder);
+      file = opened;
+    } catch (error) {
+      if (opened) await closeQuietly(opened);
+      await discard(fs, aside);
+      throw error;
+    }
+  }
+
+  /** Closes the segment. A former owner has at most one open: others may be written anew by the next. */
+  async function leave(): Promise<void> {
+    if (!file || !segment) return;
+    const left = segment;
+    await closeQuietly(file);
+    file = undefined;
+    left.indexed = true;
+    indexing = indexing.then(() => saveIndex(log, left));
   }
 
   // Nobody who follows has looked for the end of this term while there is no fence in it, so what was
@@ -142,7 +248,7 @@ export function createWriter(options: WriterOptions): Writer {
   // Of a write that failed it is not known what reached the disk: the next owner must not take it in.
   async function settle(): Promise<void> {
     try {
-      await settleEnd(log, term, next);
+      await writeEnd(log, term, { sequence: next, last: lastName });
     } catch (error) {
       // The next owner finds the end by reading.
       failure ??= explain(error, "the log cannot be written");
@@ -151,19 +257,26 @@ export function createWriter(options: WriterOptions): Writer {
 
   return {
     next: () => next,
+    mark() {
+      const current = segment ?? createSegment(ownFolder, term, next);
+      return formatMark(current, { sequence: next, offset }, lastOffset);
+    },
     append,
     async check() {
       if (failure) throw failure;
       await refuseIfFenced();
     },
-    recycle: (path) => spares.keep(path),
     async close() {
       failure ??= new MillraceError("ON_SHUTDOWN", "the log is closed");
       await running;
-      await spares.close();
+      await leave();
       await settle();
-      await file?.close();
-      file = undefined;
+      await indexing;
     },
   };
+}
+
+/** All that was acknowledged is durable: what closing says changes nothing. */
+async function closeQuietly(file: OpenFile): Promise<void> {
+  await file.close().catch(() => undefined);
 }

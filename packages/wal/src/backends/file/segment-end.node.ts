@@ -1,0 +1,150 @@
+/**
+ * Where a segment ends whose writer may have been cut off, and marks, which make that quick to find.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import { peekBatch, tryDecodeBatch } from "../../decode.ts";
+import { headerBytes, headerField } from "../../format.ts";
+import type { LogMark } from "../../log.ts";
+import type { RecordBatch } from "../../record-batch.ts";
+import type { OpenFile } from "./file-system.ts";
+import { readFully } from "./files.node.ts";
+import {
+  damaged,
+  type LogFolder,
+  openSegmentReader,
+  type Place,
+  type Segment,
+  type SegmentReader,
+  startOf,
+} from "./segment.node.ts";
+
+/** The end of what a segment holds. */
+export interface SegmentEnd extends Place {
+  /** The last batch, if it was not yet known to be there. */
+  batch: RecordBatch | undefined;
+}
+
+/** How many bytes are searched at once. */
+const searchBytes = 4 * 1024 * 1024;
+const magicBytes = Buffer.from("MLRB", "latin1");
+
+/**
+ * Finds the end of a segment: the place behind its last whole batch. It begins where it was before in
+ * this segment, else at a mark that fits, else at the start. A write that was cut off leaves damage at
+ * the end only; damage with whole batches behind it is `DATA_LOSS`.
+ */
+export async function findEnd(
+  log: LogFolder,
+  segment: Segment,
+  marks: readonly LogMark[] = [],
+): Promise<SegmentEnd> {
+  const reader = await openSegmentReader(log, segment, segment.scanned ?? startOf(segment));
+  try {
+    if (!segment.scanned) await seekMark(segment, reader, marks);
+    let last: RecordBatch | undefined;
+    for (;;) {
+      for (let batch = await reader.read(); batch; batch = await reader.read()) last = batch;
+      const end = reader.place();
+      const behind = await findBatchBehind(log, segment, end);
+      if (behind === undefined) {
+        return { ...end, batch: last };
+      }
+      // It may have been written meanwhile, and all before it.
+      const more = await reader.read();
+      if (more) {
+        last = more;
+        continue;
+      }
+      const problem = reader.problem() ?? "it is missing";
+      throw damaged(segment, end, `${problem}, and batch ${behind} stands behind it`);
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+/**
+ * The mark for the end of what is written: it names the segment, the place, and where the batch before
+ * that place begins, which shows whether the mark is true.
+ */
+export function formatMark(segment: Segment, end: Place, lastOffset: number): LogMark {
+  const hint = `${segment.term}:${segment.first}:${end.offset}:${lastOffset}`;
+  return { sequence: end.sequence, hint };
+}
+
+/** Puts a reader behind the last batch before a mark, if that is there; else it stays at the start. */
+async function seekMark(
+  segment: Segment,
+  reader: SegmentReader,
+  marks: readonly LogMark[],
+): Promise<void> {
+  for (const { sequence, hint } of [...marks].sort((a, b) => b.sequence - a.sequence)) {
+    const match = /^(\d{1,16}):(\d{1,16}):(\d{1,16}):(\d{1,16})$/.exec(hint);
+    if (!match || segment.copy) continue;
+    const [, term, first, offset, lastOffset] = match.map(Number) as [
+      0,
+      number,
+      number,
+      number,
+      number,
+    ];
+    if (term !== segment.term || first !== segment.first || sequence <= first) continue;
+    reader.seek({ sequence: sequence - 1, offset: lastOffset });
+    // What goes wrong here shows again where it matters.
+    const batch = await reader.read().catch(() => undefined);
+    if (batch && reader.place().offset === offset) return;
+  }
+  reader.seek(startOf(segment));
+}
+
+/** The sequence of a whole batch of the segment's term, with a higher one than is due, behind a place. */
+async function findBatchBehind(
+  { fs, crc32 }: LogFolder,
+  segment: Segment,
+  place: Place,
+): Promise<number | undefined> {
+  const file = await fs.open(segment.path, "read");
+  try {
+    for (let offset = place.offset; ; offset += searchBytes - headerBytes) {
+      const { buffer, byteLength } = await readFully(file, offset, searchBytes);
+      const window = Buffer.from(buffer, 0, byteLength);
+      for (const at of findHeaders(window)) {
+        if (window.readBigUInt64LE(at + headerField.term) !== BigInt(segment.term)) continue;
+        const sequence = window.readBigUInt64LE(at + headerField.sequence);
+        if (sequence <= BigInt(place.sequence)) continue;
+        if (await isWhole(file, window, at, offset, crc32)) return Number(sequence);
+      }
+      // A header that the window cuts is looked at again, at the start of the next one.
+      if (window.length < searchBytes) return undefined;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function* findHeaders(window: Buffer): Generator<number> {
+  let at = window.indexOf(magicBytes);
+  while (at !== -1 && at + headerBytes <= window.length) {
+    if (at % 8 === 0) yield at;
+    at = window.indexOf(magicBytes, at + 4);
+  }
+}
+
+async function isWhole(
+  file: OpenFile,
+  window: Buffer,
+  at: number,
+  offset: number,
+  crc32: LogFolder["crc32"],
+): Promise<boolean> {
+  const start = peekBatch(window, at);
+  if (start.kind !== "batch") return false;
+  const whole =
+    at + start.length <= window.length
+      ? window.subarray(at, at + start.length)
+      : await readFully(file, offset + at, start.length);
+  return typeof tryDecodeBatch(whole, 0, crc32) !== "string";
+}

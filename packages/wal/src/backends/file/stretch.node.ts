@@ -1,0 +1,164 @@
+/**
+ * Stretches: what one term holds, and where it ends.
+ *
+ * While a term has no end written down, it ends behind the last whole batch in its last segment. Once
+ * it is fenced, its end is written down, once, together with the name of the segment that holds the
+ * last batch: whatever the fenced owner still writes, and wherever, is behind it.
+ *
+ * The last batch may have been written by a write that failed, or that its owner did not live to see
+ * fail, and stand in memory only. So whoever takes it in writes it once more, to a file of its own.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { MillraceError } from "@millrace/types";
+import type { LogMark } from "../../log.ts";
+import { createOnce, readText, syncFile } from "./files.node.ts";
+import {
+  createSegment,
+  isSegmentName,
+  type LogFolder,
+  listSegments,
+  type Segment,
+  termFolder,
+} from "./segment.node.ts";
+import { findEnd, type SegmentEnd } from "./segment-end.node.ts";
+import { saveIndex } from "./segment-index.node.ts";
+
+/** What one term holds. */
+export interface Stretch {
+  /** Those with batches that count, by ascending first sequence; each has its end. */
+  segments: Segment[];
+  /** The sequence that follows its last batch. */
+  end: number;
+  /** Its end is written down. */
+  settled: boolean;
+}
+
+/** Where a term ends. */
+export interface StretchEnd {
+  /** The sequence that follows its last batch. */
+  sequence: number;
+  /** The name of the segment that holds its last batch; `undefined` if it has none. */
+  last: string | undefined;
+}
+
+/** How {@linkcode readStretch} goes about it. */
+export interface StretchOptions {
+  /** The sequence with which the term begins. */
+  start: number;
+  /** There is a fence in it: write down its end if that has not been done. */
+  fenced: boolean;
+  /** Where finding its end may begin. */
+  marks?(): Promise<LogMark[]>;
+  /** What was learnt of its segments before. By path. */
+  known?: ReadonlyMap<string, Segment> | undefined;
+}
+
+/** Finds out what a term holds. `DATA_LOSS` if something is missing or damaged. */
+export async function readStretch(
+  log: LogFolder,
+  term: number,
+  options: StretchOptions,
+): Promise<Stretch> {
+  const { start, fenced, known } = options;
+  if (term === 0) return { segments: [], end: start, settled: false };
+  const folder = termFolder(log, term);
+  for (;;) {
+    const settled = await readEnd(log, term, start);
+    const listed = await listSegments(log.fs, folder, term, settled && (settled.last ?? ""));
+    const segments = listed.map((segment) => {
+      const same = known?.get(segment.path);
+      return same ? Object.assign(same, { end: segment.end }) : segment;
+    });
+    const last = segments.at(-1);
+    if (settled) {
+      checkComplete(folder, segments, start, settled);
+      return cut(segments, settled.sequence, true);
+    }
+    const marks = await options.marks?.();
+    const found = last && (await findEnd(log, last, marks));
+    const end = found?.sequence ?? start;
+    checkComplete(folder, segments, start, { sequence: end, last: last?.name });
+    if (fenced) {
+      await settle(log, term, segments, found, start);
+      continue;
+    }
+    if (last && found?.batch) {
+      // Its writer may have died between writing and making it durable.
+      await syncFile(log.fs, last.path);
+      await log.fs.syncFolder(folder);
+    }
+    if (last) last.scanned = found;
+    return cut(segments, end, false);
+  }
+}
+
+/** Where a term ends, as it was written down; `undefined` if it was not. */
+export async function readEnd(
+  log: LogFolder,
+  term: number,
+  start = 0,
+): Promise<StretchEnd | undefined> {
+  const path = endPath(log, term);
+  const text = await readText(log.fs, path);
+  if (text === undefined) return undefined;
+  const [number = "", name = "", ...more] = text.split(" ");
+  const sequence = /^\d{1,16}$/.test(number) ? Number(number) : Number.NaN;
+  const named = name === "-" || isSegmentName(name);
+  if (Number.isSafeInteger(sequence) && sequence >= start && named && more.length === 0) {
+    return { sequence, last: name === "-" ? undefined : name };
+  }
+  throw new MillraceError("DATA_LOSS", `${path} is damaged: it holds ${JSON.stringify(text)}`, {
+    expected: `a number from ${start} and the name of a segment`,
+  });
+}
+
+/** Writes down where a term ends, unless that was done. */
+export async function writeEnd(log: LogFolder, term: number, end: StretchEnd): Promise<void> {
+  await createOnce(log.fs, endPath(log, term), `${end.sequence} ${end.last ?? "-"}`);
+}
+
+/** Writes down the end of a fenced term as it was found. */
+async function settle(
+  log: LogFolder,
+  term: number,
+  segments: readonly Segment[],
+  found: SegmentEnd | undefined,
+  start: number,
+): Promise<void> {
+  const sequence = found?.sequence ?? start;
+  let last = segments.findLast(({ first }) => first < sequence);
+  if (last && found?.batch && !last.copy) {
+    await saveIndex(log, last);
+    last = createSegment(termFolder(log, term), term, sequence - 1, true);
+    await createOnce(log.fs, last.path, found.batch.bytes);
+  }
+  await writeEnd(log, term, { sequence, last: last?.name });
+}
+
+function checkComplete(
+  folder: string,
+  segments: readonly Segment[],
+  start: number,
+  end: StretchEnd,
+): void {
+  const begin = segments[0]?.first ?? start;
+  const last = segments.at(-1);
+  if (begin <= start && last?.name === end.last && (last || end.sequence === start)) return;
+  const missing = begin > start || !last ? start : end.sequence - 1;
+  throw new MillraceError("DATA_LOSS", `the file with batch ${missing} is missing in ${folder}`, {
+    expected: `batch ${missing}`,
+  });
+}
+
+function cut(segments: readonly Segment[], end: number, settled: boolean): Stretch {
+  const kept = segments.filter(({ first }) => first < end);
+  for (const segment of kept) segment.end = Math.min(segment.end ?? end, end);
+  return { segments: kept, end, settled };
+}
+
+function endPath(log: LogFolder, term: number): string {
+  return join(termFolder(log, term), "end");
+}
