@@ -1,7 +1,7 @@
 import { expect, inject, test } from "vitest";
 
 declare module "vitest" {
-  export interface ProvidedContext {
+  interface ProvidedContext {
     runtime: string;
   }
 }
