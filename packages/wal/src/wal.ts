@@ -74,6 +74,8 @@ export interface ScanOptions {
   from: ScanFrom;
   /** Only batches that have messages of this vchannel (or of the empty one). */
   vchannel?: string | undefined;
+  /** Waits for more at the end. Default true; otherwise what is there when it begins is all. */
+  follow?: boolean | undefined;
   /** Ends the scan. */
   signal: AbortSignal;
 }
@@ -91,6 +93,8 @@ export interface ReadOptions {
   afterTick?: Tick | undefined;
   /** Only messages of these types. Default: all but TIME_TICK. */
   types?: readonly number[] | undefined;
+  /** As in {@linkcode ScanOptions}. */
+  follow?: boolean | undefined;
   /** Ends the reading. */
   signal: AbortSignal;
 }

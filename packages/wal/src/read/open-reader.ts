@@ -54,15 +54,16 @@ export async function openWalReader(options: OpenWalReaderOptions): Promise<WalR
 
   return {
     pchannel,
-    async *scan({ from, vchannel, signal }) {
+    async *scan(scanOptions) {
+      const { from, vchannel } = scanOptions;
       const sequence = startOf(await look(log), from);
-      yield* ofVchannel(follow(source, sequence, signal), vchannel);
+      yield* ofVchannel(follow(source, sequence, scanOptions), vchannel);
     },
     async *read(readOptions) {
-      const { vchannel, signal } = readOptions;
+      const { vchannel } = readOptions;
       const bounds = await look(log);
       const start = readStart(bounds, bounds.next, readOptions);
-      const batches = ofVchannel(follow(source, start.sequence, signal), vchannel);
+      const batches = ofVchannel(follow(source, start.sequence, readOptions), vchannel);
       yield* deliver(batches, start, readOptions);
     },
     bounds: () => log.bounds(),
@@ -96,7 +97,7 @@ interface FollowSource {
 async function* follow(
   { log, clock, pollMs, closed }: FollowSource,
   start: number,
-  signal: AbortSignal,
+  { follow: waits = true, signal }: Pick<ScanOptions, "follow" | "signal">,
 ): AsyncGenerator<RecordBatch> {
   const ending = new AbortController();
   const end = (): void => ending.abort();
@@ -112,7 +113,7 @@ async function* follow(
         yield batch;
         if (ending.signal.aborted) return;
       }
-      if (!clock) return;
+      if (!clock || !waits) return;
       await delay(clock, pollMs, ending.signal);
     }
   } catch (error) {

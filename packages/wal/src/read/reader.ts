@@ -17,11 +17,11 @@ import { type ScanSource, scan, startOf } from "./scanner.ts";
  * are open then whole when they are committed.
  */
 export function read(source: ScanSource, options: ReadOptions): AsyncIterable<Delivery> {
-  const { vchannel, signal } = options;
+  const { vchannel, follow, signal } = options;
   const bounds = { first: source.log.bounds().first, next: source.next() };
   const start = readStart(bounds, source.oldestOpen(), options);
   const from = { sequence: start.sequence };
-  return deliver(scan(source, { from, vchannel, signal }), start, options);
+  return deliver(scan(source, { from, vchannel, follow, signal }), start, options);
 }
 
 /** Where a reader begins. */

@@ -34,7 +34,8 @@ export interface ScanSource {
  */
 export function scan(source: ScanSource, options: ScanOptions): AsyncIterable<RecordBatch> {
   const bounds = { first: source.log.bounds().first, next: source.next() };
-  const batches = readFrom(source, startOf(bounds, options.from), options.signal);
+  const end = (options.follow ?? true) ? Number.POSITIVE_INFINITY : bounds.next;
+  const batches = readFrom(source, startOf(bounds, options.from), end, options.signal);
   return ofVchannel(batches, options.vchannel);
 }
 
@@ -71,6 +72,7 @@ async function* filter(
 async function* readFrom(
   source: ScanSource,
   start: number,
+  end: number,
   signal: AbortSignal,
 ): AsyncGenerator<RecordBatch> {
   const { log, tail, wakers } = source;
@@ -80,7 +82,7 @@ async function* readFrom(
   const onAbort = (): void => wake();
   signal.addEventListener("abort", onAbort);
   try {
-    while (!closed()) {
+    while (!closed() && next < end) {
       const recent = tail.get(next);
       if (recent) {
         next++;
@@ -93,7 +95,7 @@ async function* readFrom(
           if (batch.sequence !== next) throw missing(next, batch);
           next++;
           yield batch;
-          if (tail.get(next) || closed()) break;
+          if (next === end || tail.get(next) || closed()) break;
         }
         if (next === before && !closed()) throw missing(next);
         continue;
