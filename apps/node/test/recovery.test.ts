@@ -33,6 +33,7 @@ function snapshot(sequence: number): PchannelSnapshot {
           sequence: 1,
           lastTick: 9n,
           leaseMs: 10,
+          key: "b",
           bytes: 11,
           keys: [{ key: "k", id: { sequence: 1, index: 3 }, firstTick: 9n, count: 1 }],
         },

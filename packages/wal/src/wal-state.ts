@@ -37,6 +37,8 @@ export interface WalState {
   readonly keys: KeyWindow;
   /** Takes an append into account. */
   applyAppend(append: AppliedAppend): void;
+  /** A transaction was rolled back: as if it had never been begun. */
+  rolledBack(txn: Tick): void;
   /** Takes a batch into account whose appends were not told one by one. */
   applyBatch(batch: RecordBatch): void;
   /** The batch is durable. */
@@ -73,14 +75,20 @@ export function createWalState(maxKeys: number, snapshot?: WalSnapshot): WalStat
         case insert:
           break;
         case beginTxn:
-          txns.begin(firstTick, vchannel, id.sequence, leaseOf(header));
+          txns.begin({
+            txn: firstTick,
+            vchannel,
+            sequence: id.sequence,
+            leaseMs: leaseOf(header),
+            key: append.idempotencyKey,
+          });
           break;
         case commitTxn:
           keys.remember(commits, String(txn), { id, firstTick, count });
           txns.end(txn);
           break;
         case rollbackTxn:
-          txns.end(txn);
+          state.rolledBack(txn);
           break;
         default:
           shards.apply({ type, vchannel, header, id, tick: firstTick });
@@ -88,6 +96,11 @@ export function createWalState(maxKeys: number, snapshot?: WalSnapshot): WalStat
       remember(append);
       const session = txn === 0n ? undefined : txns.open.get(txn);
       if (session) session.lastTick = firstTick + BigInt(count - 1);
+    },
+    rolledBack(name) {
+      const txn = txns.open.get(name);
+      if (txn && txn.key !== "") keys.forget(txn.vchannel, txn.key);
+      txns.end(name);
     },
     applyBatch(batch) {
       if (batch.sequence !== state.next || batch.previousChecksum !== state.checksum) {

@@ -162,6 +162,8 @@ export interface TxnSnapshot {
   /** Of its last message. */
   lastTick: Tick;
   leaseMs: number;
+  /** The idempotency key of its beginning; empty: none. */
+  key: string;
   /** Bytes of its messages. */
   bytes: number;
   /** The keys of its appends. */

@@ -90,6 +90,23 @@ test("what is rolled back never counts, and a second rollback changes nothing", 
   expect(wal.status().openTxns).toBe(0);
 });
 
+test("a transaction that was rolled back may be begun again with the same key", async () => {
+  const { backend, wal } = await open();
+  const begin = { vchannel: "v", idempotencyKey: "k" };
+  const first = await wal.begin(begin);
+  expect((await wal.begin(begin)).txn).toBe(first.txn);
+  await wal.rollback(first.txn);
+  const second = await wal.begin(begin);
+  expect(second.txn).not.toBe(first.txn);
+  await wal.append([text("", "v", 9)]);
+  const third = await wal.begin(begin);
+  expect(third.txn).not.toBe(second.txn);
+  const { wal: next } = await open({ backend, term: 2, snapshot: wal.snapshot() });
+  expect((await next.begin(begin)).txn).toBe(third.txn);
+  await next.rollback(third.txn);
+  expect((await next.begin(begin)).duplicate).toBe(false);
+});
+
 test("a second commit answers what the first did, also at the next owner", async () => {
   const { backend, wal } = await open();
   const { txn } = await wal.begin({ vchannel: "v" });

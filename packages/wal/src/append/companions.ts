@@ -7,8 +7,9 @@
 
 import type { BatchAppend } from "../encode.ts";
 import type { RecordBatch, WalMessage } from "../record-batch.ts";
+import type { WalState } from "../wal-state.ts";
 import { rollbackTxn } from "./message-types.ts";
-import { giveUp, type Transactions, type Txn } from "./transactions.ts";
+import { giveUp, type Txn } from "./transactions.ts";
 
 /** What goes with an append. */
 export interface Companions {
@@ -26,9 +27,9 @@ const noBytes: Uint8Array = new Uint8Array(0);
  * The ROLLBACK_TXN messages that go before something exclusive: of all transactions of its vchannel whose
  * commit is not on its way yet. From now on nothing is appended to them.
  */
-export function rollBackOpen(txns: Transactions, vchannel: string): Companions | undefined {
+export function rollBackOpen(state: WalState, vchannel: string): Companions | undefined {
   const ended: Txn[] = [];
-  for (const txn of txns.open.values()) {
+  for (const txn of state.txns.open.values()) {
     if (txn.vchannel !== vchannel && vchannel !== "") continue;
     const waits = txn.ending === "commit" && txn.whenSettled.length > 0;
     if (txn.ending !== undefined && !waits) continue;
@@ -39,7 +40,7 @@ export function rollBackOpen(txns: Transactions, vchannel: string): Companions |
   return {
     appends: ended.map((txn) => ({ messages: [rollbackOf(txn)], txn: txn.txn })),
     committed() {
-      for (const { txn } of ended) txns.end(txn);
+      for (const { txn } of ended) state.rolledBack(txn);
     },
     failed() {
       for (const txn of ended) txn.ending = undefined;

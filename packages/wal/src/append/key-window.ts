@@ -21,6 +21,7 @@ export interface KeyWindow {
   find(vchannel: string, key: string): AppendPlace | undefined;
   /** Remembers a key, and forgets the oldest one beyond the limit. */
   remember(vchannel: string, key: string, place: AppendPlace): void;
+  forget(vchannel: string, key: string): void;
   /** Oldest first. */
   snapshot(): KeySnapshot[];
 }
@@ -39,6 +40,9 @@ export function createKeyWindow(maxKeys: number, from: readonly KeySnapshot[] = 
         keys.delete(oldest);
         return;
       }
+    },
+    forget(vchannel, key) {
+      keys.delete(keyName(vchannel, key));
     },
     snapshot: () => [...keys.values()],
   };

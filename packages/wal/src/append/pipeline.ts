@@ -160,7 +160,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     }
     if (type !== createCollection) vchannelOf(vchannel);
     const release = locks.hold(vchannel);
-    const rollbacks = rollBackOpen(txns, vchannel);
+    const rollbacks = rollBackOpen(state, vchannel);
     return start(
       admission,
       { companions: () => rollbacks, mostCompanions: rollbacks?.appends.length ?? 0 },

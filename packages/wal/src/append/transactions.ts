@@ -21,6 +21,8 @@ export interface Txn {
   /** Of the batch with its BEGIN_TXN message. */
   readonly sequence: number;
   readonly leaseMs: number;
+  /** The idempotency key of its beginning; empty: none. */
+  readonly key: string;
   /** Of its last message that is durable. */
   lastTick: Tick;
   /** Bytes of its messages, those on their way included. */
@@ -41,7 +43,7 @@ export interface Transactions {
   open: ReadonlyMap<Tick, Txn>;
   /** Bytes of all of them. */
   bytes(): number;
-  begin(txn: Tick, vchannel: string, sequence: number, leaseMs: number): void;
+  begin(begun: Pick<Txn, "txn" | "vchannel" | "sequence" | "leaseMs" | "key">): void;
   /** Bytes of an append to a transaction are on their way, or, if negative, were not written. */
   grow(txn: Txn, bytes: number): void;
   end(txn: Tick): void;
@@ -79,13 +81,10 @@ export function createTransactions(from: readonly TxnSnapshot[] = []): Transacti
   return {
     open,
     bytes: () => total,
-    begin(txn, vchannel, sequence, leaseMs) {
+    begin(begun) {
       add({
-        txn,
-        vchannel,
-        sequence,
-        leaseMs,
-        lastTick: txn,
+        ...begun,
+        lastTick: begun.txn,
         bytes: 0,
         onTheirWay: 0,
         ending: undefined,
@@ -127,15 +126,20 @@ export function createTransactions(from: readonly TxnSnapshot[] = []): Transacti
       return all;
     },
     snapshot: () =>
-      [...open.values()].map(({ txn, vchannel, sequence, lastTick, leaseMs, bytes, keys }) => ({
-        txn,
-        vchannel,
-        sequence,
-        lastTick,
-        leaseMs,
-        bytes,
-        keys: [...keys].map(([key, { id, firstTick, count }]) => ({ key, id, firstTick, count })),
-      })),
+      [...open.values()].map(
+        ({ txn, vchannel, sequence, lastTick, leaseMs, key, bytes, keys }) => ({
+          txn,
+          vchannel,
+          sequence,
+          lastTick,
+          leaseMs,
+          key,
+          bytes,
+          keys: [...keys].map(([name, { id, firstTick, count }]) => {
+            return { key: name, id, firstTick, count };
+          }),
+        }),
+      ),
   };
 }
 
