@@ -22,6 +22,7 @@ import {
 import { createClosers } from "../wiring/closers.ts";
 import { readNodeId } from "../wiring/data-folder.ts";
 import { type LogSpec, openLogBackend, walFlag } from "../wiring/log-backend.ts";
+import { memoryPressure } from "../wiring/memory.ts";
 import {
   type ObjectStoreFlags,
   objectStoreFlags,
@@ -77,6 +78,7 @@ async function runNode(io: Io, flags: NodeFlags): Promise<void> {
     const coord = pool.transportFor(flags.coord);
     const node = createNode({
       ...{ nodeId, address, coord, backend, store, clock, random, logger },
+      throttle: { pressure: memoryPressure },
       drainMs: flags.drainFor,
     });
     await serve({

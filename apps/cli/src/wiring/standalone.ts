@@ -23,6 +23,7 @@ import type { Io } from "../io.ts";
 import type { ListenAddress } from "../options.ts";
 import { type Closers, createClosers } from "./closers.ts";
 import { type LogSpec, openLogBackend } from "./log-backend.ts";
+import { memoryPressure } from "./memory.ts";
 import { openMetaStore } from "./meta-store.ts";
 import { type ObjectStoreFlags, openObjectStore } from "./object-store.ts";
 import { localUrlOf, withPort } from "./own-address.ts";
@@ -96,6 +97,7 @@ async function openCluster(context: ClusterContext) {
     createNode({
       ...{ nodeId: "standalone", address, coord: coordTransport, backend, store, ...shared },
       ...(keepsNothing ? { meta: createMemoryMetaStore({ clock }) } : {}),
+      throttle: { pressure: memoryPressure },
       // There is no other node that its pchannels could move to.
       drainMs: 0,
     }),
