@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file millrace/v1/coord.proto.
  */
 export const file_millrace_v1_coord: GenFile = /*@__PURE__*/
-  fileDesc("ChdtaWxscmFjZS92MS9jb29yZC5wcm90bxILbWlsbHJhY2UudjEiEQoPRGlzY292ZXJSZXF1ZXN0IjoKEUFzc2lnbm1lbnRWZXJzaW9uEhMKC2Nvb3JkaW5hdG9yGAEgASgEEhAKCHJldmlzaW9uGAIgASgEIioKDFBjaGFubmVsVGVybRIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQiYAoOTm9kZUFzc2lnbm1lbnQSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKCXBjaGFubmVscxgDIAMoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybSKJAQoQRGlzY292ZXJSZXNwb25zZRIvCgd2ZXJzaW9uGAEgASgLMh4ubWlsbHJhY2UudjEuQXNzaWdubWVudFZlcnNpb24SKgoFbm9kZXMYAiADKAsyGy5taWxscmFjZS52MS5Ob2RlQXNzaWdubWVudBIYChBjYXRhbG9nX3JldmlzaW9uGAMgASgEImAKElJlcG9ydEVycm9yUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiFQoTUmVwb3J0RXJyb3JSZXNwb25zZSJbChBIZWFydGJlYXRSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAkSDwoHYWRkcmVzcxgDIAEoCRIQCghkcmFpbmluZxgEIAEoCCI2ChFIZWFydGJlYXRSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoDRIPCgdkcmFpbmVkGAIgASgIIm0KHkNhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEi0KBnNjaGVtYRgCIAEoCzIdLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb25TY2hlbWESDgoGc2hhcmRzGAMgASgNIk4KH0NhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVzcG9uc2USKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iLAocQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJIh8KHUNhdGFsb2dEcm9wQ29sbGVjdGlvblJlc3BvbnNlIjAKIENhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiUAohQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlc3BvbnNlEisKCmNvbGxlY3Rpb24YASABKAsyFy5taWxscmFjZS52MS5Db2xsZWN0aW9uIh8KHUNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXF1ZXN0Ik4KHkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRIsCgtjb2xsZWN0aW9ucxgBIAMoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iRgodQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiSwoeQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlc3BvbnNlEikKCXBhcnRpdGlvbhgBIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiJEChtDYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiHgocQ2F0YWxvZ0Ryb3BQYXJ0aXRpb25SZXNwb25zZSJlChBCcm9hZGNhc3RSZXF1ZXN0EiUKB21lc3NhZ2UYASABKAsyFC5taWxscmFjZS52MS5NZXNzYWdlEhEKCXZjaGFubmVscxgCIAMoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAyABKAkiKQoRQnJvYWRjYXN0UmVzcG9uc2USFAoMYnJvYWRjYXN0X2lkGAEgASgEIjQKCkFja1JlcXVlc3QSFAoMYnJvYWRjYXN0X2lkGAEgASgEEhAKCHZjaGFubmVsGAIgASgJIg0KC0Fja1Jlc3BvbnNlIioKGUFsbG9jYXRlVGltZXN0YW1wc1JlcXVlc3QSDQoFY291bnQYASABKA0iTAoaQWxsb2NhdGVUaW1lc3RhbXBzUmVzcG9uc2USDQoFZmlyc3QYASABKAQSDQoFY291bnQYAiABKA0SEAoIbGVhc2VfbXMYAyABKA0iIwoSQWxsb2NhdGVJZHNSZXF1ZXN0Eg0KBWNvdW50GAEgASgNIjMKE0FsbG9jYXRlSWRzUmVzcG9uc2USDQoFZmlyc3QYASABKAMSDQoFY291bnQYAiABKA0iGQoXR2V0Q2x1c3RlclN0YXR1c1JlcXVlc3QiYgoKTm9kZVN0YXR1cxIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDQoFYWxpdmUYAyABKAgSEAoIZHJhaW5pbmcYBCABKAgSEQoJcGNoYW5uZWxzGAUgASgNIoQBCg5QY2hhbm5lbFN0YXR1cxIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQSDQoFc3RhdGUYAyABKAkSDwoHbm9kZV9pZBgEIAEoCRIRCgl2Y2hhbm5lbHMYBSABKA0SIwoDd2FsGAYgASgLMhYubWlsbHJhY2UudjEuV2FsU3RhdHVzIr0BCglXYWxTdGF0dXMSDAoEbmFtZRgBIAEoCRIMCgR0ZXJtGAIgASgEEhYKDmZpcnN0X3NlcXVlbmNlGAMgASgEEhUKDW5leHRfc2VxdWVuY2UYBCABKAQSEQoJbGFzdF90aWNrGAUgASgEEhQKDGZsdXNoZWRfdGljaxgGIAEoBBIUCgxncm93aW5nX3Jvd3MYByABKAQSFQoNZ3Jvd2luZ19ieXRlcxgIIAEoBBIPCgdwcm9ibGVtGAkgASgJIocBChhHZXRDbHVzdGVyU3RhdHVzUmVzcG9uc2USJgoFbm9kZXMYASADKAsyFy5taWxscmFjZS52MS5Ob2RlU3RhdHVzEi4KCXBjaGFubmVscxgCIAMoCzIbLm1pbGxyYWNlLnYxLlBjaGFubmVsU3RhdHVzEhMKC2NvbGxlY3Rpb25zGAMgASgNIiQKEUZyZWV6ZU5vZGVSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkiFAoSRnJlZXplTm9kZVJlc3BvbnNlIiYKE1VuZnJlZXplTm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCSIWChRVbmZyZWV6ZU5vZGVSZXNwb25zZSI8ChdUcmFuc2ZlclBjaGFubmVsUmVxdWVzdBIQCghwY2hhbm5lbBgBIAEoCRIPCgdub2RlX2lkGAIgASgJIhoKGFRyYW5zZmVyUGNoYW5uZWxSZXNwb25zZSJFChpVcGRhdGVCYWxhbmNlUG9saWN5UmVxdWVzdBIOCgZwb2xpY3kYASABKAkSFwoPYWxsb3dfcmViYWxhbmNlGAIgASgIIh0KG1VwZGF0ZUJhbGFuY2VQb2xpY3lSZXNwb25zZTKwAQoRQXNzaWdubWVudFNlcnZpY2USSQoIRGlzY292ZXISHC5taWxscmFjZS52MS5EaXNjb3ZlclJlcXVlc3QaHS5taWxscmFjZS52MS5EaXNjb3ZlclJlc3BvbnNlMAESUAoLUmVwb3J0RXJyb3ISHy5taWxscmFjZS52MS5SZXBvcnRFcnJvclJlcXVlc3QaIC5taWxscmFjZS52MS5SZXBvcnRFcnJvclJlc3BvbnNlMl8KEU1lbWJlcnNoaXBTZXJ2aWNlEkoKCUhlYXJ0YmVhdBIdLm1pbGxyYWNlLnYxLkhlYXJ0YmVhdFJlcXVlc3QaHi5taWxscmFjZS52MS5IZWFydGJlYXRSZXNwb25zZTLFBQoOQ2F0YWxvZ1NlcnZpY2USdAoXQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb24SKy5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlQ29sbGVjdGlvblJlcXVlc3QaLC5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlQ29sbGVjdGlvblJlc3BvbnNlEm4KFUNhdGFsb2dEcm9wQ29sbGVjdGlvbhIpLm1pbGxyYWNlLnYxLkNhdGFsb2dEcm9wQ29sbGVjdGlvblJlcXVlc3QaKi5taWxscmFjZS52MS5DYXRhbG9nRHJvcENvbGxlY3Rpb25SZXNwb25zZRJ6ChlDYXRhbG9nRGVzY3JpYmVDb2xsZWN0aW9uEi0ubWlsbHJhY2UudjEuQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlcXVlc3QaLi5taWxscmFjZS52MS5DYXRhbG9nRGVzY3JpYmVDb2xsZWN0aW9uUmVzcG9uc2UScQoWQ2F0YWxvZ0xpc3RDb2xsZWN0aW9ucxIqLm1pbGxyYWNlLnYxLkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXF1ZXN0GisubWlsbHJhY2UudjEuQ2F0YWxvZ0xpc3RDb2xsZWN0aW9uc1Jlc3BvbnNlEnEKFkNhdGFsb2dDcmVhdGVQYXJ0aXRpb24SKi5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlUGFydGl0aW9uUmVxdWVzdBorLm1pbGxyYWNlLnYxLkNhdGFsb2dDcmVhdGVQYXJ0aXRpb25SZXNwb25zZRJrChRDYXRhbG9nRHJvcFBhcnRpdGlvbhIoLm1pbGxyYWNlLnYxLkNhdGFsb2dEcm9wUGFydGl0aW9uUmVxdWVzdBopLm1pbGxyYWNlLnYxLkNhdGFsb2dEcm9wUGFydGl0aW9uUmVzcG9uc2UymAEKEEJyb2FkY2FzdFNlcnZpY2USSgoJQnJvYWRjYXN0Eh0ubWlsbHJhY2UudjEuQnJvYWRjYXN0UmVxdWVzdBoeLm1pbGxyYWNlLnYxLkJyb2FkY2FzdFJlc3BvbnNlEjgKA0FjaxIXLm1pbGxyYWNlLnYxLkFja1JlcXVlc3QaGC5taWxscmFjZS52MS5BY2tSZXNwb25zZTLLAQoQQWxsb2NhdG9yU2VydmljZRJlChJBbGxvY2F0ZVRpbWVzdGFtcHMSJi5taWxscmFjZS52MS5BbGxvY2F0ZVRpbWVzdGFtcHNSZXF1ZXN0GicubWlsbHJhY2UudjEuQWxsb2NhdGVUaW1lc3RhbXBzUmVzcG9uc2USUAoLQWxsb2NhdGVJZHMSHy5taWxscmFjZS52MS5BbGxvY2F0ZUlkc1JlcXVlc3QaIC5taWxscmFjZS52MS5BbGxvY2F0ZUlkc1Jlc3BvbnNlMt4DCgxBZG1pblNlcnZpY2USXwoQR2V0Q2x1c3RlclN0YXR1cxIkLm1pbGxyYWNlLnYxLkdldENsdXN0ZXJTdGF0dXNSZXF1ZXN0GiUubWlsbHJhY2UudjEuR2V0Q2x1c3RlclN0YXR1c1Jlc3BvbnNlEk0KCkZyZWV6ZU5vZGUSHi5taWxscmFjZS52MS5GcmVlemVOb2RlUmVxdWVzdBofLm1pbGxyYWNlLnYxLkZyZWV6ZU5vZGVSZXNwb25zZRJTCgxVbmZyZWV6ZU5vZGUSIC5taWxscmFjZS52MS5VbmZyZWV6ZU5vZGVSZXF1ZXN0GiEubWlsbHJhY2UudjEuVW5mcmVlemVOb2RlUmVzcG9uc2USXwoQVHJhbnNmZXJQY2hhbm5lbBIkLm1pbGxyYWNlLnYxLlRyYW5zZmVyUGNoYW5uZWxSZXF1ZXN0GiUubWlsbHJhY2UudjEuVHJhbnNmZXJQY2hhbm5lbFJlc3BvbnNlEmgKE1VwZGF0ZUJhbGFuY2VQb2xpY3kSJy5taWxscmFjZS52MS5VcGRhdGVCYWxhbmNlUG9saWN5UmVxdWVzdBooLm1pbGxyYWNlLnYxLlVwZGF0ZUJhbGFuY2VQb2xpY3lSZXNwb25zZWIGcHJvdG8z", [file_millrace_v1_message, file_millrace_v1_schema]);
+  fileDesc("ChdtaWxscmFjZS92MS9jb29yZC5wcm90bxILbWlsbHJhY2UudjEiEQoPRGlzY292ZXJSZXF1ZXN0IjoKEUFzc2lnbm1lbnRWZXJzaW9uEhMKC2Nvb3JkaW5hdG9yGAEgASgEEhAKCHJldmlzaW9uGAIgASgEIioKDFBjaGFubmVsVGVybRIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQiYAoOTm9kZUFzc2lnbm1lbnQSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKCXBjaGFubmVscxgDIAMoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybSKJAQoQRGlzY292ZXJSZXNwb25zZRIvCgd2ZXJzaW9uGAEgASgLMh4ubWlsbHJhY2UudjEuQXNzaWdubWVudFZlcnNpb24SKgoFbm9kZXMYAiADKAsyGy5taWxscmFjZS52MS5Ob2RlQXNzaWdubWVudBIYChBjYXRhbG9nX3JldmlzaW9uGAMgASgEImAKElJlcG9ydEVycm9yUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiFQoTUmVwb3J0RXJyb3JSZXNwb25zZSJbChBIZWFydGJlYXRSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAkSDwoHYWRkcmVzcxgDIAEoCRIQCghkcmFpbmluZxgEIAEoCCI2ChFIZWFydGJlYXRSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoDRIPCgdkcmFpbmVkGAIgASgIIm0KHkNhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEi0KBnNjaGVtYRgCIAEoCzIdLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb25TY2hlbWESDgoGc2hhcmRzGAMgASgNIk4KH0NhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVzcG9uc2USKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iLAocQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJIh8KHUNhdGFsb2dEcm9wQ29sbGVjdGlvblJlc3BvbnNlIjAKIENhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiUAohQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlc3BvbnNlEisKCmNvbGxlY3Rpb24YASABKAsyFy5taWxscmFjZS52MS5Db2xsZWN0aW9uIh8KHUNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXF1ZXN0Ik4KHkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRIsCgtjb2xsZWN0aW9ucxgBIAMoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iRgodQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiSwoeQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlc3BvbnNlEikKCXBhcnRpdGlvbhgBIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiJEChtDYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiHgocQ2F0YWxvZ0Ryb3BQYXJ0aXRpb25SZXNwb25zZSJlChBCcm9hZGNhc3RSZXF1ZXN0EiUKB21lc3NhZ2UYASABKAsyFC5taWxscmFjZS52MS5NZXNzYWdlEhEKCXZjaGFubmVscxgCIAMoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAyABKAkiKQoRQnJvYWRjYXN0UmVzcG9uc2USFAoMYnJvYWRjYXN0X2lkGAEgASgEIjQKCkFja1JlcXVlc3QSFAoMYnJvYWRjYXN0X2lkGAEgASgEEhAKCHZjaGFubmVsGAIgASgJIg0KC0Fja1Jlc3BvbnNlIioKGUFsbG9jYXRlVGltZXN0YW1wc1JlcXVlc3QSDQoFY291bnQYASABKA0iTAoaQWxsb2NhdGVUaW1lc3RhbXBzUmVzcG9uc2USDQoFZmlyc3QYASABKAQSDQoFY291bnQYAiABKA0SEAoIbGVhc2VfbXMYAyABKA0iIwoSQWxsb2NhdGVJZHNSZXF1ZXN0Eg0KBWNvdW50GAEgASgNIjMKE0FsbG9jYXRlSWRzUmVzcG9uc2USDQoFZmlyc3QYASABKAMSDQoFY291bnQYAiABKA0iGQoXR2V0Q2x1c3RlclN0YXR1c1JlcXVlc3QicgoKTm9kZVN0YXR1cxIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDQoFYWxpdmUYAyABKAgSEAoIZHJhaW5pbmcYBCABKAgSEQoJcGNoYW5uZWxzGAUgASgNEg4KBmZyb3plbhgGIAEoCCLHAQoOUGNoYW5uZWxTdGF0dXMSDAoEbmFtZRgBIAEoCRIMCgR0ZXJtGAIgASgEEg0KBXN0YXRlGAMgASgJEg8KB25vZGVfaWQYBCABKAkSEQoJdmNoYW5uZWxzGAUgASgNEiMKA3dhbBgGIAEoCzIWLm1pbGxyYWNlLnYxLldhbFN0YXR1cxITCgthc3NpZ25lZF9tcxgHIAEoBBITCgt0cmFuc2ZlcnJlZBgIIAEoCBIXCg9mb3JtZXJfbm9kZV9pZHMYCSADKAkiSgoNQmFsYW5jZVN0YXR1cxIOCgZwb2xpY3kYASABKAkSFwoPYWxsb3dfcmViYWxhbmNlGAIgASgIEhAKCHBvbGljaWVzGAMgAygJItABCglXYWxTdGF0dXMSDAoEbmFtZRgBIAEoCRIMCgR0ZXJtGAIgASgEEhYKDmZpcnN0X3NlcXVlbmNlGAMgASgEEhUKDW5leHRfc2VxdWVuY2UYBCABKAQSEQoJbGFzdF90aWNrGAUgASgEEhQKDGZsdXNoZWRfdGljaxgGIAEoBBIUCgxncm93aW5nX3Jvd3MYByABKAQSFQoNZ3Jvd2luZ19ieXRlcxgIIAEoBBIPCgdwcm9ibGVtGAkgASgJEhEKCXJlYWRfdGljaxgKIAEoBCK0AQoYR2V0Q2x1c3RlclN0YXR1c1Jlc3BvbnNlEiYKBW5vZGVzGAEgAygLMhcubWlsbHJhY2UudjEuTm9kZVN0YXR1cxIuCglwY2hhbm5lbHMYAiADKAsyGy5taWxscmFjZS52MS5QY2hhbm5lbFN0YXR1cxITCgtjb2xsZWN0aW9ucxgDIAEoDRIrCgdiYWxhbmNlGAQgASgLMhoubWlsbHJhY2UudjEuQmFsYW5jZVN0YXR1cyIkChFGcmVlemVOb2RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJIhQKEkZyZWV6ZU5vZGVSZXNwb25zZSImChNVbmZyZWV6ZU5vZGVSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkiFgoUVW5mcmVlemVOb2RlUmVzcG9uc2UiPAoXVHJhbnNmZXJQY2hhbm5lbFJlcXVlc3QSEAoIcGNoYW5uZWwYASABKAkSDwoHbm9kZV9pZBgCIAEoCSIoChhUcmFuc2ZlclBjaGFubmVsUmVzcG9uc2USDAoEdGVybRgBIAEoBCJeChpVcGRhdGVCYWxhbmNlUG9saWN5UmVxdWVzdBIOCgZwb2xpY3kYASABKAkSHAoPYWxsb3dfcmViYWxhbmNlGAIgASgISACIAQFCEgoQX2FsbG93X3JlYmFsYW5jZSJKChtVcGRhdGVCYWxhbmNlUG9saWN5UmVzcG9uc2USKwoHYmFsYW5jZRgBIAEoCzIaLm1pbGxyYWNlLnYxLkJhbGFuY2VTdGF0dXMysAEKEUFzc2lnbm1lbnRTZXJ2aWNlEkkKCERpc2NvdmVyEhwubWlsbHJhY2UudjEuRGlzY292ZXJSZXF1ZXN0Gh0ubWlsbHJhY2UudjEuRGlzY292ZXJSZXNwb25zZTABElAKC1JlcG9ydEVycm9yEh8ubWlsbHJhY2UudjEuUmVwb3J0RXJyb3JSZXF1ZXN0GiAubWlsbHJhY2UudjEuUmVwb3J0RXJyb3JSZXNwb25zZTJfChFNZW1iZXJzaGlwU2VydmljZRJKCglIZWFydGJlYXQSHS5taWxscmFjZS52MS5IZWFydGJlYXRSZXF1ZXN0Gh4ubWlsbHJhY2UudjEuSGVhcnRiZWF0UmVzcG9uc2UyxQUKDkNhdGFsb2dTZXJ2aWNlEnQKF0NhdGFsb2dDcmVhdGVDb2xsZWN0aW9uEisubWlsbHJhY2UudjEuQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb25SZXF1ZXN0GiwubWlsbHJhY2UudjEuQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb25SZXNwb25zZRJuChVDYXRhbG9nRHJvcENvbGxlY3Rpb24SKS5taWxscmFjZS52MS5DYXRhbG9nRHJvcENvbGxlY3Rpb25SZXF1ZXN0GioubWlsbHJhY2UudjEuQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVzcG9uc2USegoZQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvbhItLm1pbGxyYWNlLnYxLkNhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0Gi4ubWlsbHJhY2UudjEuQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlc3BvbnNlEnEKFkNhdGFsb2dMaXN0Q29sbGVjdGlvbnMSKi5taWxscmFjZS52MS5DYXRhbG9nTGlzdENvbGxlY3Rpb25zUmVxdWVzdBorLm1pbGxyYWNlLnYxLkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRJxChZDYXRhbG9nQ3JlYXRlUGFydGl0aW9uEioubWlsbHJhY2UudjEuQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QaKy5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlUGFydGl0aW9uUmVzcG9uc2USawoUQ2F0YWxvZ0Ryb3BQYXJ0aXRpb24SKC5taWxscmFjZS52MS5DYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QaKS5taWxscmFjZS52MS5DYXRhbG9nRHJvcFBhcnRpdGlvblJlc3BvbnNlMpgBChBCcm9hZGNhc3RTZXJ2aWNlEkoKCUJyb2FkY2FzdBIdLm1pbGxyYWNlLnYxLkJyb2FkY2FzdFJlcXVlc3QaHi5taWxscmFjZS52MS5Ccm9hZGNhc3RSZXNwb25zZRI4CgNBY2sSFy5taWxscmFjZS52MS5BY2tSZXF1ZXN0GhgubWlsbHJhY2UudjEuQWNrUmVzcG9uc2UyywEKEEFsbG9jYXRvclNlcnZpY2USZQoSQWxsb2NhdGVUaW1lc3RhbXBzEiYubWlsbHJhY2UudjEuQWxsb2NhdGVUaW1lc3RhbXBzUmVxdWVzdBonLm1pbGxyYWNlLnYxLkFsbG9jYXRlVGltZXN0YW1wc1Jlc3BvbnNlElAKC0FsbG9jYXRlSWRzEh8ubWlsbHJhY2UudjEuQWxsb2NhdGVJZHNSZXF1ZXN0GiAubWlsbHJhY2UudjEuQWxsb2NhdGVJZHNSZXNwb25zZTLeAwoMQWRtaW5TZXJ2aWNlEl8KEEdldENsdXN0ZXJTdGF0dXMSJC5taWxscmFjZS52MS5HZXRDbHVzdGVyU3RhdHVzUmVxdWVzdBolLm1pbGxyYWNlLnYxLkdldENsdXN0ZXJTdGF0dXNSZXNwb25zZRJNCgpGcmVlemVOb2RlEh4ubWlsbHJhY2UudjEuRnJlZXplTm9kZVJlcXVlc3QaHy5taWxscmFjZS52MS5GcmVlemVOb2RlUmVzcG9uc2USUwoMVW5mcmVlemVOb2RlEiAubWlsbHJhY2UudjEuVW5mcmVlemVOb2RlUmVxdWVzdBohLm1pbGxyYWNlLnYxLlVuZnJlZXplTm9kZVJlc3BvbnNlEl8KEFRyYW5zZmVyUGNoYW5uZWwSJC5taWxscmFjZS52MS5UcmFuc2ZlclBjaGFubmVsUmVxdWVzdBolLm1pbGxyYWNlLnYxLlRyYW5zZmVyUGNoYW5uZWxSZXNwb25zZRJoChNVcGRhdGVCYWxhbmNlUG9saWN5EicubWlsbHJhY2UudjEuVXBkYXRlQmFsYW5jZVBvbGljeVJlcXVlc3QaKC5taWxscmFjZS52MS5VcGRhdGVCYWxhbmNlUG9saWN5UmVzcG9uc2ViBnByb3RvMw", [file_millrace_v1_message, file_millrace_v1_schema]);
 
 /**
  * @generated from message millrace.v1.DiscoverRequest
@@ -671,9 +671,18 @@ export type NodeStatus = Message<"millrace.v1.NodeStatus"> & {
   draining: boolean;
 
   /**
+   * That it owns now.
+   *
    * @generated from field: uint32 pchannels = 5;
    */
   pchannels: number;
+
+  /**
+   * It is given no pchannels, by an operator.
+   *
+   * @generated from field: bool frozen = 6;
+   */
+  frozen: boolean;
 };
 
 /**
@@ -720,6 +729,27 @@ export type PchannelStatus = Message<"millrace.v1.PchannelStatus"> & {
    * @generated from field: millrace.v1.WalStatus wal = 6;
    */
   wal?: WalStatus | undefined;
+
+  /**
+   * When it was assigned last, in milliseconds since 1970; 0: never.
+   *
+   * @generated from field: uint64 assigned_ms = 7;
+   */
+  assignedMs: bigint;
+
+  /**
+   * An operator has transferred it to its node, so that rebalancing leaves it there.
+   *
+   * @generated from field: bool transferred = 8;
+   */
+  transferred: boolean;
+
+  /**
+   * Nodes that may still hold it at a lower term and must let go first.
+   *
+   * @generated from field: repeated string former_node_ids = 9;
+   */
+  formerNodeIds: string[];
 };
 
 /**
@@ -728,6 +758,42 @@ export type PchannelStatus = Message<"millrace.v1.PchannelStatus"> & {
  */
 export const PchannelStatusSchema: GenMessage<PchannelStatus> = /*@__PURE__*/
   messageDesc(file_millrace_v1_coord, 31);
+
+/**
+ * How pchannels are placed.
+ *
+ * @generated from message millrace.v1.BalanceStatus
+ */
+export type BalanceStatus = Message<"millrace.v1.BalanceStatus"> & {
+  /**
+   * The policy in force.
+   *
+   * @generated from field: string policy = 1;
+   */
+  policy: string;
+
+  /**
+   * pchannels that are served may be moved for the sake of balance. Those that are not are placed
+   * either way.
+   *
+   * @generated from field: bool allow_rebalance = 2;
+   */
+  allowRebalance: boolean;
+
+  /**
+   * All policies that there are.
+   *
+   * @generated from field: repeated string policies = 3;
+   */
+  policies: string[];
+};
+
+/**
+ * Describes the message millrace.v1.BalanceStatus.
+ * Use `create(BalanceStatusSchema)` to create a new message.
+ */
+export const BalanceStatusSchema: GenMessage<BalanceStatus> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 32);
 
 /**
  * State of one pchannel's log at its owner.
@@ -787,6 +853,14 @@ export type WalStatus = Message<"millrace.v1.WalStatus"> & {
    * @generated from field: string problem = 9;
    */
   problem: string;
+
+  /**
+   * The owner's flusher has read all up to here. How far that is behind last_tick is how far the owner
+   * is from having recovered what it took over.
+   *
+   * @generated from field: uint64 read_tick = 10;
+   */
+  readTick: bigint;
 };
 
 /**
@@ -794,7 +868,7 @@ export type WalStatus = Message<"millrace.v1.WalStatus"> & {
  * Use `create(WalStatusSchema)` to create a new message.
  */
 export const WalStatusSchema: GenMessage<WalStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 32);
+  messageDesc(file_millrace_v1_coord, 33);
 
 /**
  * @generated from message millrace.v1.GetClusterStatusResponse
@@ -814,6 +888,11 @@ export type GetClusterStatusResponse = Message<"millrace.v1.GetClusterStatusResp
    * @generated from field: uint32 collections = 3;
    */
   collections: number;
+
+  /**
+   * @generated from field: millrace.v1.BalanceStatus balance = 4;
+   */
+  balance?: BalanceStatus | undefined;
 };
 
 /**
@@ -821,7 +900,7 @@ export type GetClusterStatusResponse = Message<"millrace.v1.GetClusterStatusResp
  * Use `create(GetClusterStatusResponseSchema)` to create a new message.
  */
 export const GetClusterStatusResponseSchema: GenMessage<GetClusterStatusResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 33);
+  messageDesc(file_millrace_v1_coord, 34);
 
 /**
  * @generated from message millrace.v1.FreezeNodeRequest
@@ -838,7 +917,7 @@ export type FreezeNodeRequest = Message<"millrace.v1.FreezeNodeRequest"> & {
  * Use `create(FreezeNodeRequestSchema)` to create a new message.
  */
 export const FreezeNodeRequestSchema: GenMessage<FreezeNodeRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 34);
+  messageDesc(file_millrace_v1_coord, 35);
 
 /**
  * @generated from message millrace.v1.FreezeNodeResponse
@@ -851,7 +930,7 @@ export type FreezeNodeResponse = Message<"millrace.v1.FreezeNodeResponse"> & {
  * Use `create(FreezeNodeResponseSchema)` to create a new message.
  */
 export const FreezeNodeResponseSchema: GenMessage<FreezeNodeResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 35);
+  messageDesc(file_millrace_v1_coord, 36);
 
 /**
  * @generated from message millrace.v1.UnfreezeNodeRequest
@@ -868,7 +947,7 @@ export type UnfreezeNodeRequest = Message<"millrace.v1.UnfreezeNodeRequest"> & {
  * Use `create(UnfreezeNodeRequestSchema)` to create a new message.
  */
 export const UnfreezeNodeRequestSchema: GenMessage<UnfreezeNodeRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 36);
+  messageDesc(file_millrace_v1_coord, 37);
 
 /**
  * @generated from message millrace.v1.UnfreezeNodeResponse
@@ -881,7 +960,7 @@ export type UnfreezeNodeResponse = Message<"millrace.v1.UnfreezeNodeResponse"> &
  * Use `create(UnfreezeNodeResponseSchema)` to create a new message.
  */
 export const UnfreezeNodeResponseSchema: GenMessage<UnfreezeNodeResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 37);
+  messageDesc(file_millrace_v1_coord, 38);
 
 /**
  * @generated from message millrace.v1.TransferPchannelRequest
@@ -903,12 +982,18 @@ export type TransferPchannelRequest = Message<"millrace.v1.TransferPchannelReque
  * Use `create(TransferPchannelRequestSchema)` to create a new message.
  */
 export const TransferPchannelRequestSchema: GenMessage<TransferPchannelRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 38);
+  messageDesc(file_millrace_v1_coord, 39);
 
 /**
  * @generated from message millrace.v1.TransferPchannelResponse
  */
 export type TransferPchannelResponse = Message<"millrace.v1.TransferPchannelResponse"> & {
+  /**
+   * At which the node owns it now.
+   *
+   * @generated from field: uint64 term = 1;
+   */
+  term: bigint;
 };
 
 /**
@@ -916,23 +1001,25 @@ export type TransferPchannelResponse = Message<"millrace.v1.TransferPchannelResp
  * Use `create(TransferPchannelResponseSchema)` to create a new message.
  */
 export const TransferPchannelResponseSchema: GenMessage<TransferPchannelResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 39);
+  messageDesc(file_millrace_v1_coord, 40);
 
 /**
  * @generated from message millrace.v1.UpdateBalancePolicyRequest
  */
 export type UpdateBalancePolicyRequest = Message<"millrace.v1.UpdateBalancePolicyRequest"> & {
   /**
-   * `vchannel-fair` or `pchannel-fair`.
+   * `vchannel-fair`, `pchannel-fair` or one that the coordinator was started with; empty: as it is.
    *
    * @generated from field: string policy = 1;
    */
   policy: string;
 
   /**
-   * @generated from field: bool allow_rebalance = 2;
+   * Absent: as it is.
+   *
+   * @generated from field: optional bool allow_rebalance = 2;
    */
-  allowRebalance: boolean;
+  allowRebalance?: boolean | undefined;
 };
 
 /**
@@ -940,12 +1027,16 @@ export type UpdateBalancePolicyRequest = Message<"millrace.v1.UpdateBalancePolic
  * Use `create(UpdateBalancePolicyRequestSchema)` to create a new message.
  */
 export const UpdateBalancePolicyRequestSchema: GenMessage<UpdateBalancePolicyRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 40);
+  messageDesc(file_millrace_v1_coord, 41);
 
 /**
  * @generated from message millrace.v1.UpdateBalancePolicyResponse
  */
 export type UpdateBalancePolicyResponse = Message<"millrace.v1.UpdateBalancePolicyResponse"> & {
+  /**
+   * @generated from field: millrace.v1.BalanceStatus balance = 1;
+   */
+  balance?: BalanceStatus | undefined;
 };
 
 /**
@@ -953,7 +1044,7 @@ export type UpdateBalancePolicyResponse = Message<"millrace.v1.UpdateBalancePoli
  * Use `create(UpdateBalancePolicyResponseSchema)` to create a new message.
  */
 export const UpdateBalancePolicyResponseSchema: GenMessage<UpdateBalancePolicyResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 41);
+  messageDesc(file_millrace_v1_coord, 42);
 
 /**
  * Who owns which pchannel.
@@ -1130,7 +1221,9 @@ export const AdminService: GenService<{
     output: typeof GetClusterStatusResponseSchema;
   },
   /**
-   * Not served yet: UNIMPLEMENTED.
+   * The node is given no pchannels any more, and those that it has move away; also after restarts of the
+   * node and of the coordinator. Answers when that is saved, while pchannels move. PRECONDITION_FAILED
+   * if no other node could take them.
    *
    * @generated from rpc millrace.v1.AdminService.FreezeNode
    */
@@ -1140,7 +1233,7 @@ export const AdminService: GenService<{
     output: typeof FreezeNodeResponseSchema;
   },
   /**
-   * Not served yet: UNIMPLEMENTED.
+   * Takes a freeze back.
    *
    * @generated from rpc millrace.v1.AdminService.UnfreezeNode
    */
@@ -1150,7 +1243,9 @@ export const AdminService: GenService<{
     output: typeof UnfreezeNodeResponseSchema;
   },
   /**
-   * Not served yet: UNIMPLEMENTED.
+   * Moves a pchannel to a node, where it stays until the node dies, drains or is frozen, fails to serve
+   * it, or the pchannel is transferred again. Answers when it is served there. PRECONDITION_FAILED if
+   * the node is frozen or draining, INVALID_ARGUMENT if there is no such pchannel or living node.
    *
    * @generated from rpc millrace.v1.AdminService.TransferPchannel
    */
@@ -1160,7 +1255,7 @@ export const AdminService: GenService<{
     output: typeof TransferPchannelResponseSchema;
   },
   /**
-   * Not served yet: UNIMPLEMENTED.
+   * Changes how pchannels are placed; saved. INVALID_ARGUMENT if there is no such policy.
    *
    * @generated from rpc millrace.v1.AdminService.UpdateBalancePolicy
    */
