@@ -17,9 +17,9 @@ import type {
   ProduceRequest,
   ProduceResponseSchema,
 } from "@millrace/types/gen";
-import type { ScanFrom, Wal } from "@millrace/wal";
+import type { Wal } from "@millrace/wal";
 import { appendTo } from "./append-to.ts";
-import { pumpBatches } from "./batch-pump.ts";
+import { pumpBatches, type StreamPlace } from "./batch-pump.ts";
 import { mergeAnswers } from "./merger.ts";
 import type { Pchannels } from "./pchannels.ts";
 import { pchannelTerm, safeNumber } from "./request.ts";
@@ -34,8 +34,10 @@ export interface HandlerOptions {
   maxProduces?: number;
 }
 
+/** How often a Consume stream on which nothing comes tells where it is, in milliseconds. */
+const idleMs = 1000;
 /** How long a Consume stream is silent at most, in milliseconds. */
-const heartbeatMs = 5000;
+const silenceMs = 5000;
 
 /** Serves HandlerService. */
 export function createHandler(options: HandlerOptions): ServiceImpl<typeof HandlerService> {
@@ -78,17 +80,20 @@ export function createHandler(options: HandlerOptions): ServiceImpl<typeof Handl
     ): AsyncGenerator<MessageInitShape<typeof ConsumeResponseSchema>> {
       const { name, term } = pchannelTerm(request);
       const { wal } = pchannels.find(name, term);
-      // Both before anything can be written in between.
-      const sent = request.from.case === "latest" ? wal.lastTick() : 0n;
-      const pieces = pumpBatches(scan(wal, request, signal), {
+      const start = startOf(wal, request);
+      const pieces = pumpBatches(wal.scan({ from: { sequence: start.next }, signal }), {
+        vchannel: request.vchannel,
+        start,
+        end: () => ({ tick: wal.confirmedTick(), next: wal.bounds().next }),
         pieceBytes,
-        idleMs: heartbeatMs,
+        idleMs,
+        silenceMs,
         clock,
         signal,
       });
-      yield { batches: new Uint8Array(), tick: sent };
-      for await (const { bytes, lastTick } of pieces) {
-        yield { batches: bytes, tick: lastTick > sent ? lastTick : sent };
+      yield { tick: start.tick, next: BigInt(start.next) };
+      for await (const { bytes, tick, next } of pieces) {
+        yield { batches: bytes, tick, next: BigInt(next) };
       }
       signal.throwIfAborted();
       wal.signal.throwIfAborted();
@@ -108,20 +113,15 @@ export function createHandler(options: HandlerOptions): ServiceImpl<typeof Handl
   };
 }
 
-function scan(wal: Wal, request: ConsumeRequest, signal: AbortSignal): ReturnType<Wal["scan"]> {
-  const { vchannel } = request;
-  const from = scanFrom(request);
-  return wal.scan(vchannel === "" ? { from, signal } : { from, vchannel, signal });
-}
-
-function scanFrom({ from }: ConsumeRequest): ScanFrom {
+/** Where a stream begins. */
+function startOf(wal: Wal, { from }: ConsumeRequest): StreamPlace {
   switch (from.case) {
     case "earliest":
-      return "earliest";
+      return { tick: 0n, next: wal.bounds().first };
     case "latest":
-      return "latest";
+      return { tick: wal.lastTick(), next: wal.lastConfirmed() };
     case "sequence":
-      return { sequence: safeNumber(from.value, "sequence") };
+      return { tick: 0n, next: safeNumber(from.value, "sequence") };
     default:
       throw new MillraceError(
         "INVALID_ARGUMENT",

@@ -7,7 +7,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
   type Clock,
-  comparePositions,
   type Logger,
   MillraceError,
   type Position,
@@ -15,33 +14,44 @@ import {
   type Tick,
 } from "@millrace/types";
 import { type ConsumeRequestSchema, type ConsumeResponse, MessageType } from "@millrace/types/gen";
-import { decodeBatches, type RecordBatch, type StoredMessage } from "@millrace/wal";
+import {
+  type Assembler,
+  createAssembler,
+  type Delivery,
+  decodeBatches,
+  type RecordBatch,
+  type StoredMessage,
+} from "@millrace/wal";
 import type { Owner } from "./assignments.ts";
 import { isMoved, type Owners } from "./owners.ts";
 import { createScope } from "./scope.ts";
 
-/** Where a reader begins. */
-export type ReaderStart =
-  | "earliest"
-  | "latest"
-  /** Behind a message that was received before. */
-  | { after: Position }
-  /** Behind all messages up to a tick. */
-  | { afterTick: Tick };
+/** A place in a vchannel: behind a message, or behind all that counts up to a tick. */
+export interface ReaderPlace {
+  /** The message that was received last; absent: all that counts up to the tick was. */
+  id?: Position | undefined;
+  /** From when the message counts. */
+  tick: Tick;
+  /**
+   * Where to read on: transactions that are open at the place began at or behind this sequence. Absent:
+   * at the message, or at the beginning of the log.
+   */
+  resume?: number | undefined;
+}
 
 /** Options of {@linkcode readVchannel}. */
 export interface ReaderOptions {
   vchannel: string;
-  start: ReaderStart;
+  start: "earliest" | "latest" | ReaderPlace;
   owners: Owners;
   clock: Clock;
   logger: Logger;
   /** Called once, when the first owner has the stream in place. */
   onReady: () => void;
-  /** Called when every message up to a tick has been handed over, with ticks that grow. */
-  onTick?: (tick: Tick) => void;
-  /** Takes a message; the next is read when it resolves. */
-  onMessage: (message: StoredMessage) => Promise<void>;
+  /** Called when everything up to a place has been handed over, with ticks that grow. */
+  onProgress?: (place: ReaderPlace) => void;
+  /** Takes a message and the place behind it; the next is read when it resolves. */
+  onMessage: (message: StoredMessage, place: ReaderPlace) => Promise<void>;
   /** Ends the reader. */
   signal: AbortSignal;
 }
@@ -51,33 +61,33 @@ const silenceMs = 15_000;
 
 /** What a reader knows of where it is. */
 interface Progress {
-  /** Messages up to here were delivered, or had been before. */
-  last: Position | undefined;
-  /** The first sequence that may hold more; `undefined`: no batch was received yet. */
-  nextSequence: number | undefined;
-  /** Every message up to here has been received. */
-  tick: bigint;
+  /** Holds the messages of transactions that are open. Goes on where the owner changes. */
+  assembler: Assembler;
+  /** What was received before the reader began; absent when all of that lies behind. */
+  received: ReaderPlace | undefined;
+  /** The first batch that was not taken; absent until an owner has said where the stream begins. */
+  next: number | undefined;
+  /** All that counts up to here was handed over, or was received before. */
+  tick: Tick;
   ready: boolean;
-  /** Set while it must be shown that nothing was lost to truncation: what is thrown otherwise. */
-  doubt: MillraceError | undefined;
 }
 
 /**
- * Delivers the messages of a vchannel in order until the signal is aborted or the vchannel ends.
- * Goes on at the new owner when its pchannel moves, behind the last message delivered. Throws
- * `OUT_OF_RANGE` if what comes next was truncated, `DATA_LOSS` if it is damaged.
+ * Delivers what counts of a vchannel, in order, until the signal is aborted or the vchannel ends: the
+ * messages of a transaction come one after the other when it is committed. Goes on at the new owner
+ * when its pchannel moves. Throws `OUT_OF_RANGE` if what comes next was truncated, `DATA_LOSS` if it is
+ * damaged.
  */
 export async function readVchannel(options: ReaderOptions): Promise<void> {
   const { vchannel, owners, logger, signal, start } = options;
   const pchannel = pchannelOf(vchannel);
-  const after = typeof start === "object" && "after" in start ? start.after : undefined;
-  const afterTick = typeof start === "object" && "afterTick" in start ? start.afterTick : 0n;
+  const received = typeof start === "object" ? start : undefined;
   const progress: Progress = {
-    last: after,
-    nextSequence: after?.sequence,
-    tick: afterTick,
+    assembler: createAssembler({ vchannel }),
+    received,
+    next: received?.resume ?? received?.id?.sequence,
+    tick: received?.tick ?? 0n,
     ready: false,
-    doubt: undefined,
   };
   for (let attempt = 0; ; attempt++) {
     const owner = await owners.find(pchannel, signal);
@@ -90,10 +100,6 @@ export async function readVchannel(options: ReaderOptions): Promise<void> {
     } catch (reason) {
       if (signal.aborted) throw signal.reason;
       const error = MillraceError.from(reason);
-      if (error.code === "OUT_OF_RANGE" && progress.ready && !progress.doubt) {
-        progress.doubt = error;
-        continue;
-      }
       if (!isMoved(error)) throw error;
       logger.debug("a tail goes on elsewhere", { vchannel, error, attempt });
       await owners.recover({ pchannel, owner, error, attempt }, signal);
@@ -118,8 +124,8 @@ async function readFrom(
   };
   const request: MessageInitShape<typeof ConsumeRequestSchema> = {
     pchannel: { name: pchannel, term: owner.term },
-    from: startOf(options.start, progress),
-    vchannel: progress.doubt ? "" : vchannel,
+    from: startOf(options.start, progress.next),
+    vchannel,
   };
   try {
     watch();
@@ -144,33 +150,32 @@ async function readFrom(
   }
 }
 
-/**
- * Where to ask for. A quiet vchannel's place may be truncated with the rest of its log although
- * nothing of its own was missed: then everything is read, and `deliverBatch` decides. A reader that
- * began at `latest` and has no batch yet asks for everything and drops what lies before the tick it
- * is at: nothing written while the pchannel moved is missed.
- */
 function startOf(
-  start: ReaderStart,
-  { nextSequence, ready, doubt }: Progress,
+  start: ReaderOptions["start"],
+  next: number | undefined,
 ): NonNullable<MessageInitShape<typeof ConsumeRequestSchema>["from"]> {
-  if (doubt) return { case: "earliest", value: true };
-  if (nextSequence !== undefined) return { case: "sequence", value: BigInt(nextSequence) };
-  if (start === "latest" && !ready) return { case: "latest", value: true };
+  if (next !== undefined) return { case: "sequence", value: BigInt(next) };
+  if (start === "latest") return { case: "latest", value: true };
   return { case: "earliest", value: true };
 }
 
+/** Hands over what came. Answers `true` at the end of the vchannel. */
 async function deliver(
   response: ConsumeResponse,
   options: ReaderOptions,
   progress: Progress,
 ): Promise<boolean> {
+  // A stream from the latest place begins with what is open, between what counted before.
+  if (progress.next === undefined && options.start === "latest") {
+    progress.received = { tick: response.tick };
+  }
   for (const batch of decodeBatches(response.batches)) {
     if (await deliverBatch(batch, options, progress)) return true;
   }
+  progress.next = Math.max(progress.next ?? 0, Number(response.next));
   if (response.tick > progress.tick) {
     progress.tick = response.tick;
-    options.onTick?.(response.tick);
+    options.onProgress?.(placeOf(progress, progress.next));
   }
   if (!progress.ready) {
     progress.ready = true;
@@ -179,26 +184,47 @@ async function deliver(
   return false;
 }
 
+/** The place behind all that was handed over. */
+function placeOf({ assembler, tick }: Progress, next: number): ReaderPlace {
+  return { tick, resume: Math.min(assembler.oldestOpen() ?? next, next) };
+}
+
 async function deliverBatch(
   batch: RecordBatch,
   options: ReaderOptions,
   progress: Progress,
 ): Promise<boolean> {
-  if (progress.doubt) {
-    // The first batch that the log holds: is there a gap between it and what was received?
-    if (batch.firstTick > progress.tick) throw progress.doubt;
-    progress.doubt = undefined;
+  const { assembler } = progress;
+  const { sequence } = batch;
+  // Within a delivery, a reader must begin where its own transaction began, open before this batch.
+  const within = Math.min(assembler.oldestOpen() ?? sequence, sequence);
+  for (const delivery of assembler.take(batch)) {
+    const messages = unreceived(delivery, progress.received);
+    if (progress.received && delivery.tick > progress.received.tick) progress.received = undefined;
+    for (const [index, message] of messages.entries()) {
+      const { id, txn } = message;
+      const tick = txn === 0n ? message.tick : delivery.tick;
+      const resume = index === messages.length - 1 ? delivery.resume : within;
+      await options.onMessage(message, { id, tick, resume });
+      if (message.type === MessageType.DROP_COLLECTION) return true;
+    }
   }
-  // Until a batch has been received whole, the tick says what has been; afterwards, its position.
-  if (progress.nextSequence === undefined && batch.lastTick <= progress.tick) return false;
-  for (const message of batch.messages()) {
-    if (message.vchannel !== options.vchannel) continue;
-    if (progress.last && comparePositions(message.id, progress.last) <= 0) continue;
-    if (!progress.last && message.tick <= progress.tick) continue;
-    await options.onMessage(message);
-    progress.last = message.id;
-    if (message.type === MessageType.DROP_COLLECTION) return true;
-  }
-  progress.nextSequence = batch.sequence + 1;
+  progress.next = sequence + 1;
   return false;
+}
+
+/** The messages of a delivery that were not received before. */
+function unreceived(
+  { tick, messages }: Delivery,
+  received: ReaderPlace | undefined,
+): readonly StoredMessage[] {
+  if (!received) return messages;
+  const { id } = received;
+  if (tick < received.tick || (!id && tick === received.tick)) return [];
+  // The message is of this delivery, or of one before it.
+  return id ? messages.slice(messages.findIndex((each) => isAt(each, id)) + 1) : messages;
+}
+
+function isAt({ id }: StoredMessage, { sequence, index }: Position): boolean {
+  return id.sequence === sequence && id.index === index;
 }

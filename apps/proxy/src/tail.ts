@@ -5,13 +5,7 @@
  */
 
 import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
-import {
-  type Clock,
-  columnsToRows,
-  MillraceError,
-  type Position,
-  type Tick,
-} from "@millrace/types";
+import { type Clock, columnsToRows, MillraceError } from "@millrace/types";
 import {
   type Collection,
   ColumnBatchSchema,
@@ -24,6 +18,7 @@ import {
   TailFrom,
   type TailMessageSchema,
   type TailPosition,
+  type TailPositionSchema,
   type TailRequest,
   type TailResponse,
   TailResponseSchema,
@@ -32,7 +27,7 @@ import type { StoredMessage } from "@millrace/wal";
 import type { ProxyContext } from "./context.ts";
 import { createQueue, type Queue } from "./queue.ts";
 import { createScope } from "./scope.ts";
-import { type ReaderStart, readVchannel } from "./tail-reader.ts";
+import { type ReaderOptions, type ReaderPlace, readVchannel } from "./tail-reader.ts";
 
 /** The longest that a client hears nothing, in milliseconds. */
 const heartbeatMs = 5000;
@@ -49,17 +44,17 @@ export async function* tail(
   const scope = createScope(signal);
   const onAbort = (): void => queue.fail(scope.signal.reason);
   scope.signal.addEventListener("abort", onAbort, { once: true });
-  const ticks = new Map<string, Tick>();
+  const places = new Map<string, ReaderPlace>();
   let inPlace = false;
   const beat = (): void => {
-    if (inPlace) void queue.push(heartbeat(ticks), 0);
+    if (inPlace) void queue.push(heartbeat(places), 0);
   };
   const observer: TailObserver = {
     onInPlace() {
       inPlace = true;
       beat();
     },
-    onTick: (vchannel, tick) => ticks.set(vchannel, tick),
+    onProgress: (vchannel, place) => places.set(vchannel, place),
   };
   const reading = readAll(context, request, collection, starts, queue, observer, scope.signal);
   try {
@@ -74,8 +69,8 @@ export async function* tail(
 interface TailObserver {
   /** All vchannels are read. */
   onInPlace(): void;
-  /** Every message of a vchannel up to a tick is in the queue. */
-  onTick(vchannel: string, tick: Tick): void;
+  /** Everything of a vchannel up to a place is in the queue. */
+  onProgress(vchannel: string, place: ReaderPlace): void;
 }
 
 /** Reads all the vchannels into the queue, and ends or fails it. Never rejects. */
@@ -83,7 +78,7 @@ async function readAll(
   context: ProxyContext,
   request: TailRequest,
   collection: Collection,
-  starts: ReadonlyMap<string, ReaderStart>,
+  starts: ReadonlyMap<string, ReaderOptions["start"]>,
   queue: Queue<TailResponse>,
   observer: TailObserver,
   signal: AbortSignal,
@@ -96,12 +91,12 @@ async function readAll(
     if (waiting === 0) observer.onInPlace();
   };
   const readers = Array.from(starts, async ([vchannel, start]) => {
-    const onMessage = async (message: StoredMessage): Promise<void> => {
-      const response = toResponse(message, partitions, request.json);
+    const onMessage = async (message: StoredMessage, place: ReaderPlace): Promise<void> => {
+      const response = toResponse(message, place, partitions, request.json);
       if (response) await queue.push(response, message.payload.length);
     };
-    const onTick = (tick: Tick): void => observer.onTick(vchannel, tick);
-    const callbacks = { onReady, onTick, onMessage };
+    const onProgress = (place: ReaderPlace): void => observer.onProgress(vchannel, place);
+    const callbacks = { onReady, onProgress, onMessage };
     try {
       await readVchannel({ vchannel, start, owners, clock, logger, ...callbacks, signal });
     } catch (error) {
@@ -113,9 +108,12 @@ async function readAll(
 }
 
 /** Where each vchannel begins: behind the position given for it, else where the request says. */
-function startsOf(request: TailRequest, collection: Collection): Map<string, ReaderStart> {
+function startsOf(
+  request: TailRequest,
+  collection: Collection,
+): Map<string, ReaderOptions["start"]> {
   const from = request.from === TailFrom.EARLIEST ? "earliest" : "latest";
-  const starts = new Map<string, ReaderStart>();
+  const starts = new Map<string, ReaderOptions["start"]>();
   for (const vchannel of collection.vchannels) starts.set(vchannel, from);
   request.positions.forEach((position, index) => {
     const field = `positions[${index}]`;
@@ -126,24 +124,31 @@ function startsOf(request: TailRequest, collection: Collection): Map<string, Rea
         { field: `${field}.vchannel` },
       );
     }
-    const { id, tick } = position;
-    const start = !id && tick > 0n ? { afterTick: tick } : { after: positionOf(position, field) };
-    starts.set(position.vchannel, start);
+    starts.set(position.vchannel, placeOf(position, field));
   });
   return starts;
 }
 
-function positionOf({ id }: TailPosition, field: string): Position {
-  if (!id || id.sequence > BigInt(Number.MAX_SAFE_INTEGER)) {
+function placeOf({ id, tick, resume }: TailPosition, field: string): ReaderPlace {
+  if (tick === 0n) {
     throw new MillraceError(
       "INVALID_ARGUMENT",
-      `${field}.id is not a position as Tail sends them`,
-      {
-        field: `${field}.id`,
-      },
+      `${field}.tick is missing; give positions whole, as Tail sends them`,
+      { field: `${field}.tick` },
     );
   }
-  return { sequence: Number(id.sequence), index: id.index };
+  return {
+    id: id && { sequence: sequenceOf(id.sequence, `${field}.id`), index: id.index },
+    tick,
+    resume: resume === undefined ? undefined : sequenceOf(resume, `${field}.resume`),
+  };
+}
+
+function sequenceOf(value: bigint, field: string): number {
+  if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
+  throw new MillraceError("INVALID_ARGUMENT", `${field} is not a place as Tail sends them`, {
+    field,
+  });
 }
 
 /** What the queue holds; `beat` is called when it is quiet. */
@@ -170,9 +175,21 @@ async function* withHeartbeats(
   }
 }
 
-function heartbeat(ticks: ReadonlyMap<string, Tick>): TailResponse {
-  const positions = Array.from(ticks, ([vchannel, tick]) => ({ vchannel, tick }));
+function heartbeat(places: ReadonlyMap<string, ReaderPlace>): TailResponse {
+  const positions = Array.from(places, ([vchannel, place]) => toPosition(vchannel, place));
   return create(TailResponseSchema, { event: { case: "heartbeat", value: { positions } } });
+}
+
+function toPosition(
+  vchannel: string,
+  { id, tick, resume }: ReaderPlace,
+): MessageInitShape<typeof TailPositionSchema> {
+  return {
+    vchannel,
+    tick,
+    ...(id && { id: { sequence: BigInt(id.sequence), index: id.index } }),
+    ...(resume !== undefined && { resume: BigInt(resume) }),
+  };
 }
 
 function partitionNames(partitions: readonly Partition[]): Map<bigint, string> {
@@ -182,17 +199,18 @@ function partitionNames(partitions: readonly Partition[]): Map<bigint, string> {
 /** The event of a message; none for those that carry no rows, which may name partitions instead. */
 function toResponse(
   message: StoredMessage,
+  place: ReaderPlace,
   partitions: Map<bigint, string>,
   json: boolean,
 ): TailResponse | undefined {
   switch (message.type) {
     case MessageType.INSERT: {
       const { partitionId } = fromBinary(InsertHeaderSchema, message.header);
-      return rowsResponse(message, partitions.get(partitionId) ?? "", json);
+      return rowsResponse(message, place, partitions.get(partitionId) ?? "", json);
     }
     case MessageType.DELETE: {
       const { partitionId } = fromBinary(DeleteHeaderSchema, message.header);
-      return rowsResponse(message, partitions.get(partitionId) ?? "", json);
+      return rowsResponse(message, place, partitions.get(partitionId) ?? "", json);
     }
     case MessageType.CREATE_COLLECTION: {
       const { collection } = fromBinary(CreateCollectionHeaderSchema, message.header);
@@ -209,15 +227,16 @@ function toResponse(
   }
 }
 
-function rowsResponse(message: StoredMessage, partition: string, json: boolean): TailResponse {
+function rowsResponse(
+  message: StoredMessage,
+  place: ReaderPlace,
+  partition: string,
+  json: boolean,
+): TailResponse {
   const columns = fromBinary(ColumnBatchSchema, message.payload);
   const value: MessageInitShape<typeof TailMessageSchema> = {
     type: message.type as MessageType,
-    position: {
-      vchannel: message.vchannel,
-      id: { sequence: BigInt(message.id.sequence), index: message.id.index },
-      tick: message.tick,
-    },
+    position: toPosition(message.vchannel, place),
     partition,
     ...(json ? { rows: columnsToRows(columns) } : { columns }),
   };

@@ -8,15 +8,23 @@ import {
   type ConsumeRequest,
   type ConsumeResponseSchema,
   HandlerService,
+  MessageType,
   type PchannelTerm,
 } from "@millrace/types/gen";
-import { type LogBackend, openWal, type Wal, type WalSnapshot } from "@millrace/wal";
+import {
+  type LogBackend,
+  openWal,
+  type RecordBatch,
+  type Wal,
+  type WalSnapshot,
+} from "@millrace/wal";
 
 /** A node with a real log behind it, and places to put faults. */
 export interface FakeNode {
   routes: Routes;
   open(pchannel: string, term: number, snapshot?: WalSnapshot): Promise<void>;
   close(pchannel: string): Promise<WalSnapshot | undefined>;
+  closeAll(): Promise<void>;
   wal(pchannel: string): Wal | undefined;
   /** Every Append that arrived. */
   appends: AppendRequest[];
@@ -53,13 +61,16 @@ export function createFakeNode(backend: LogBackend, ticks: TickSource, clock: Cl
     consumers: () => consumers,
     wal: (pchannel) => wals.get(pchannel),
     async open(pchannel, term, snapshot) {
-      wals.set(pchannel, await openWal({ backend, pchannel, term, ticks, snapshot }));
+      wals.set(pchannel, await openWal({ backend, pchannel, term, ticks, clock, snapshot }));
     },
     async close(pchannel) {
       const wal = wals.get(pchannel);
       wals.delete(pchannel);
       await wal?.close();
       return wal?.snapshot();
+    },
+    async closeAll() {
+      for (const pchannel of [...wals.keys()]) await node.close(pchannel);
     },
     routes: (router: ConnectRouter) => router.service(HandlerService, service),
   };
@@ -103,26 +114,41 @@ export function createFakeNode(backend: LogBackend, ticks: TickSource, clock: Cl
 
 async function* consume(
   wal: Wal,
-  request: ConsumeRequest,
+  { from, vchannel }: ConsumeRequest,
   signal: AbortSignal,
   clock: Clock,
 ): AsyncIterable<MessageInitShape<typeof ConsumeResponseSchema>> {
-  const { case: kind, value } = request.from;
-  const from = kind === "sequence" ? { sequence: Number(value) } : (kind ?? "earliest");
-  const scan = wal
-    .scan({ from, signal, ...(request.vchannel && { vchannel: request.vchannel }) })
-    [Symbol.asyncIterator]();
-  let next = scan.next();
-  if (kind === "latest") yield { tick: wal.lastTick() };
-  else yield {};
+  let next = from.case === "sequence" ? Number(from.value) : wal.bounds().first;
+  let tick = 0n;
+  if (from.case === "latest") {
+    next = wal.lastConfirmed();
+    tick = wal.lastTick();
+  }
+  const scan = wal.scan({ from: { sequence: next }, signal })[Symbol.asyncIterator]();
+  let pending = scan.next();
+  yield { tick, next: BigInt(next) };
   for (;;) {
-    const result = await Promise.race([next, delay(clock, 1000).then(() => "quiet" as const)]);
+    const result = await Promise.race([pending, delay(clock, 1000).then(() => "quiet" as const)]);
     if (result === "quiet") {
-      yield { tick: wal.lastTick() };
+      if (next === wal.bounds().next) tick = wal.confirmedTick();
+      yield { tick, next: BigInt(next) };
       continue;
     }
     if (result.done) return;
-    yield { batches: result.value.bytes, tick: result.value.lastTick };
-    next = scan.next();
+    const { bytes, sequence, lastTick } = result.value;
+    pending = scan.next();
+    next = sequence + 1;
+    if (lastTick > tick) tick = lastTick;
+    if (!isOf(result.value, vchannel)) continue;
+    yield { batches: bytes, tick, next: BigInt(next) };
   }
+}
+
+/** `true` if anything but a time tick is of the vchannel, or of all. */
+function isOf(batch: RecordBatch, vchannel: string): boolean {
+  for (const message of batch.messages()) {
+    if (message.vchannel === vchannel) return true;
+    if (message.vchannel === "" && message.type !== MessageType.TIME_TICK) return true;
+  }
+  return false;
 }

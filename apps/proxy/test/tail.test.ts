@@ -1,53 +1,8 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { pchannelOf } from "@millrace/types";
-import {
-  DataType,
-  MessageType,
-  TailFrom,
-  type TailPosition,
-  type TailRequestSchema,
-  type TailResponse,
-} from "@millrace/types/gen";
-import { expect, onTestFinished, test } from "vitest";
-import { type Cluster, type ClusterOptions, startCluster } from "./cluster.ts";
-
-const schema = {
-  fields: [
-    { name: "id", type: DataType.INT64, primaryKey: true },
-    { name: "text", type: DataType.VARCHAR, maxLength: 60_000, nullable: true },
-  ],
-};
-
-async function start(shards = 1, options?: ClusterOptions) {
-  const cluster = await startCluster(options);
-  const { collection } = await cluster.client.createCollection({ name: "c", schema, shards });
-  const vchannels = collection?.vchannels ?? [];
-  return { cluster, vchannels, pchannel: pchannelOf(vchannels[0] ?? "") };
-}
-
-/** A tail whose events are collected as they come. */
-function openTail(cluster: Cluster, request: MessageInitShape<typeof TailRequestSchema> = {}) {
-  const controller = new AbortController();
-  onTestFinished(() => controller.abort());
-  const events: TailResponse["event"][] = [];
-  const ended = (async () => {
-    const { signal } = controller;
-    const all = { collection: "c", from: TailFrom.EARLIEST, json: true, ...request };
-    for await (const { event } of cluster.client.tail(all, { signal })) events.push(event);
-  })();
-  ended.catch(() => undefined);
-  const messages = () => events.flatMap((event) => (event.case === "message" ? [event.value] : []));
-  const ids = () => messages().flatMap(({ rows }) => rows.map(({ id }) => id));
-  /** Moves time on until the condition holds. */
-  const until = async (condition: () => boolean): Promise<void> => {
-    for (let step = 0; step < 2000 && !condition(); step++) await cluster.clock.advance(10);
-    if (!condition()) expect.fail(`not reached; the tail has ${JSON.stringify(ids())}`);
-  };
-  return { events, messages, ids, until, ended, abort: () => controller.abort() };
-}
-
-const insert = (cluster: Cluster, ...ids: number[]) =>
-  cluster.client.insert({ collection: "c", rows: ids.map((id) => ({ id })) });
+import { MessageType, TailFrom, type TailPosition } from "@millrace/types/gen";
+import { expect, test } from "vitest";
+import type { Cluster } from "./cluster.ts";
+import { insert, insertDuring, openTail, schema, start } from "./tails.ts";
 
 test("what was written and what is written arrives once, in tick order", async () => {
   const { cluster } = await start();
@@ -141,17 +96,6 @@ test.each([TailFrom.EARLIEST, TailFrom.LATEST])(
   },
 );
 
-/** Inserts while a pchannel moves: time goes on until it is done. */
-async function insertDuring(cluster: Cluster, id: number): Promise<void> {
-  let done = false;
-  const call = insert(cluster, id).finally(() => {
-    done = true;
-  });
-  call.catch(() => undefined);
-  for (let step = 0; step < 1000 && !done; step++) await cluster.clock.advance(10);
-  await call;
-}
-
 test("a tail goes on where another one ended, by the positions it got", async () => {
   const { cluster } = await start(2);
   for (let id = 0; id < 10; id++) await insert(cluster, id);
@@ -175,7 +119,7 @@ test("a position that was truncated is OUT_OF_RANGE, and one of another collecti
   await cluster.nodes[0].wal(pchannel)?.truncate(4);
   await cluster.move(pchannel, 1);
   const [vchannel = ""] = vchannels;
-  const position = { vchannel, id: { sequence: 1n, index: 0 } };
+  const position = { vchannel, id: { sequence: 1n, index: 0 }, tick: 1n };
   await expect(openTail(cluster, { positions: [position] }).ended).rejects.toMatchObject({
     code: "OUT_OF_RANGE",
   });
@@ -183,6 +127,11 @@ test("a position that was truncated is OUT_OF_RANGE, and one of another collecti
   await expect(openTail(cluster, { positions: [foreign] }).ended).rejects.toMatchObject({
     code: "INVALID_ARGUMENT",
     field: "positions[0].vchannel",
+  });
+  const { tick: _, ...half } = position;
+  await expect(openTail(cluster, { positions: [half] }).ended).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+    field: "positions[0].tick",
   });
 });
 

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file millrace/v1/node.proto.
  */
 export const file_millrace_v1_node: GenFile = /*@__PURE__*/
-  fileDesc("ChZtaWxscmFjZS92MS9ub2RlLnByb3RvEgttaWxscmFjZS52MSKgAQoNQXBwZW5kUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRImCghtZXNzYWdlcxgCIAMoCzIULm1pbGxyYWNlLnYxLk1lc3NhZ2USFwoPaWRlbXBvdGVuY3lfa2V5GAMgASgJEhQKDGJhcnJpZXJfdGljaxgEIAEoBBILCgN0eG4YBSABKAQikwEKDkFwcGVuZFJlc3BvbnNlEiIKAmlkGAEgASgLMhYubWlsbHJhY2UudjEuTWVzc2FnZUlkEhIKCmZpcnN0X3RpY2sYAiABKAQSEQoJbGFzdF90aWNrGAMgASgEEhEKCWR1cGxpY2F0ZRgEIAEoCBIWCg5sYXN0X2NvbmZpcm1lZBgFIAEoBBILCgN0eG4YBiABKAQiUAoOUHJvZHVjZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoBBIqCgZhcHBlbmQYAiABKAsyGi5taWxscmFjZS52MS5BcHBlbmRSZXF1ZXN0IokBCg9Qcm9kdWNlUmVzcG9uc2USEgoKcmVxdWVzdF9pZBgBIAEoBBItCgZhcHBlbmQYAiABKAsyGy5taWxscmFjZS52MS5BcHBlbmRSZXNwb25zZUgAEikKBWVycm9yGAMgASgLMhgubWlsbHJhY2UudjEuRXJyb3JEZXRhaWxIAEIICgZyZXN1bHQikQEKDkNvbnN1bWVSZXF1ZXN0EisKCHBjaGFubmVsGAEgASgLMhkubWlsbHJhY2UudjEuUGNoYW5uZWxUZXJtEhIKCGVhcmxpZXN0GAIgASgISAASEAoGbGF0ZXN0GAMgASgISAASEgoIc2VxdWVuY2UYBCABKARIABIQCgh2Y2hhbm5lbBgFIAEoCUIGCgRmcm9tIjAKD0NvbnN1bWVSZXNwb25zZRIPCgdiYXRjaGVzGAEgASgMEgwKBHRpY2sYAiABKAQiXAoaR2V0Rmx1c2hDaGVja3BvaW50c1JlcXVlc3QSKwoIcGNoYW5uZWwYASABKAsyGS5taWxscmFjZS52MS5QY2hhbm5lbFRlcm0SEQoJdmNoYW5uZWxzGAIgAygJImIKG0dldEZsdXNoQ2hlY2twb2ludHNSZXNwb25zZRIyCgtjaGVja3BvaW50cxgBIAMoCzIdLm1pbGxyYWNlLnYxLlZjaGFubmVsUG9zaXRpb24SDwoHcHJvYmxlbRgCIAEoCSI8Cg1Bc3NpZ25SZXF1ZXN0EisKCHBjaGFubmVsGAEgASgLMhkubWlsbHJhY2UudjEuUGNoYW5uZWxUZXJtIhAKDkFzc2lnblJlc3BvbnNlIjwKDVJlbW92ZVJlcXVlc3QSKwoIcGNoYW5uZWwYASABKAsyGS5taWxscmFjZS52MS5QY2hhbm5lbFRlcm0iEAoOUmVtb3ZlUmVzcG9uc2UiFgoUQ29sbGVjdFN0YXR1c1JlcXVlc3QiPQoVQ29sbGVjdFN0YXR1c1Jlc3BvbnNlEiQKBHdhbHMYASADKAsyFi5taWxscmFjZS52MS5XYWxTdGF0dXMyzwIKDkhhbmRsZXJTZXJ2aWNlEkEKBkFwcGVuZBIaLm1pbGxyYWNlLnYxLkFwcGVuZFJlcXVlc3QaGy5taWxscmFjZS52MS5BcHBlbmRSZXNwb25zZRJICgdQcm9kdWNlEhsubWlsbHJhY2UudjEuUHJvZHVjZVJlcXVlc3QaHC5taWxscmFjZS52MS5Qcm9kdWNlUmVzcG9uc2UoATABEkYKB0NvbnN1bWUSGy5taWxscmFjZS52MS5Db25zdW1lUmVxdWVzdBocLm1pbGxyYWNlLnYxLkNvbnN1bWVSZXNwb25zZTABEmgKE0dldEZsdXNoQ2hlY2twb2ludHMSJy5taWxscmFjZS52MS5HZXRGbHVzaENoZWNrcG9pbnRzUmVxdWVzdBooLm1pbGxyYWNlLnYxLkdldEZsdXNoQ2hlY2twb2ludHNSZXNwb25zZTLuAQoOTWFuYWdlclNlcnZpY2USQQoGQXNzaWduEhoubWlsbHJhY2UudjEuQXNzaWduUmVxdWVzdBobLm1pbGxyYWNlLnYxLkFzc2lnblJlc3BvbnNlEkEKBlJlbW92ZRIaLm1pbGxyYWNlLnYxLlJlbW92ZVJlcXVlc3QaGy5taWxscmFjZS52MS5SZW1vdmVSZXNwb25zZRJWCg1Db2xsZWN0U3RhdHVzEiEubWlsbHJhY2UudjEuQ29sbGVjdFN0YXR1c1JlcXVlc3QaIi5taWxscmFjZS52MS5Db2xsZWN0U3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_millrace_v1_coord, file_millrace_v1_message, file_millrace_v1_proxy]);
+  fileDesc("ChZtaWxscmFjZS92MS9ub2RlLnByb3RvEgttaWxscmFjZS52MSKgAQoNQXBwZW5kUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRImCghtZXNzYWdlcxgCIAMoCzIULm1pbGxyYWNlLnYxLk1lc3NhZ2USFwoPaWRlbXBvdGVuY3lfa2V5GAMgASgJEhQKDGJhcnJpZXJfdGljaxgEIAEoBBILCgN0eG4YBSABKAQikwEKDkFwcGVuZFJlc3BvbnNlEiIKAmlkGAEgASgLMhYubWlsbHJhY2UudjEuTWVzc2FnZUlkEhIKCmZpcnN0X3RpY2sYAiABKAQSEQoJbGFzdF90aWNrGAMgASgEEhEKCWR1cGxpY2F0ZRgEIAEoCBIWCg5sYXN0X2NvbmZpcm1lZBgFIAEoBBILCgN0eG4YBiABKAQiUAoOUHJvZHVjZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoBBIqCgZhcHBlbmQYAiABKAsyGi5taWxscmFjZS52MS5BcHBlbmRSZXF1ZXN0IokBCg9Qcm9kdWNlUmVzcG9uc2USEgoKcmVxdWVzdF9pZBgBIAEoBBItCgZhcHBlbmQYAiABKAsyGy5taWxscmFjZS52MS5BcHBlbmRSZXNwb25zZUgAEikKBWVycm9yGAMgASgLMhgubWlsbHJhY2UudjEuRXJyb3JEZXRhaWxIAEIICgZyZXN1bHQikQEKDkNvbnN1bWVSZXF1ZXN0EisKCHBjaGFubmVsGAEgASgLMhkubWlsbHJhY2UudjEuUGNoYW5uZWxUZXJtEhIKCGVhcmxpZXN0GAIgASgISAASEAoGbGF0ZXN0GAMgASgISAASEgoIc2VxdWVuY2UYBCABKARIABIQCgh2Y2hhbm5lbBgFIAEoCUIGCgRmcm9tIj4KD0NvbnN1bWVSZXNwb25zZRIPCgdiYXRjaGVzGAEgASgMEgwKBHRpY2sYAiABKAQSDAoEbmV4dBgDIAEoBCJcChpHZXRGbHVzaENoZWNrcG9pbnRzUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRIRCgl2Y2hhbm5lbHMYAiADKAkiYgobR2V0Rmx1c2hDaGVja3BvaW50c1Jlc3BvbnNlEjIKC2NoZWNrcG9pbnRzGAEgAygLMh0ubWlsbHJhY2UudjEuVmNoYW5uZWxQb3NpdGlvbhIPCgdwcm9ibGVtGAIgASgJIjwKDUFzc2lnblJlcXVlc3QSKwoIcGNoYW5uZWwYASABKAsyGS5taWxscmFjZS52MS5QY2hhbm5lbFRlcm0iEAoOQXNzaWduUmVzcG9uc2UiPAoNUmVtb3ZlUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybSIQCg5SZW1vdmVSZXNwb25zZSIWChRDb2xsZWN0U3RhdHVzUmVxdWVzdCI9ChVDb2xsZWN0U3RhdHVzUmVzcG9uc2USJAoEd2FscxgBIAMoCzIWLm1pbGxyYWNlLnYxLldhbFN0YXR1czLPAgoOSGFuZGxlclNlcnZpY2USQQoGQXBwZW5kEhoubWlsbHJhY2UudjEuQXBwZW5kUmVxdWVzdBobLm1pbGxyYWNlLnYxLkFwcGVuZFJlc3BvbnNlEkgKB1Byb2R1Y2USGy5taWxscmFjZS52MS5Qcm9kdWNlUmVxdWVzdBocLm1pbGxyYWNlLnYxLlByb2R1Y2VSZXNwb25zZSgBMAESRgoHQ29uc3VtZRIbLm1pbGxyYWNlLnYxLkNvbnN1bWVSZXF1ZXN0GhwubWlsbHJhY2UudjEuQ29uc3VtZVJlc3BvbnNlMAESaAoTR2V0Rmx1c2hDaGVja3BvaW50cxInLm1pbGxyYWNlLnYxLkdldEZsdXNoQ2hlY2twb2ludHNSZXF1ZXN0GigubWlsbHJhY2UudjEuR2V0Rmx1c2hDaGVja3BvaW50c1Jlc3BvbnNlMu4BCg5NYW5hZ2VyU2VydmljZRJBCgZBc3NpZ24SGi5taWxscmFjZS52MS5Bc3NpZ25SZXF1ZXN0GhsubWlsbHJhY2UudjEuQXNzaWduUmVzcG9uc2USQQoGUmVtb3ZlEhoubWlsbHJhY2UudjEuUmVtb3ZlUmVxdWVzdBobLm1pbGxyYWNlLnYxLlJlbW92ZVJlc3BvbnNlElYKDUNvbGxlY3RTdGF0dXMSIS5taWxscmFjZS52MS5Db2xsZWN0U3RhdHVzUmVxdWVzdBoiLm1pbGxyYWNlLnYxLkNvbGxlY3RTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_millrace_v1_coord, file_millrace_v1_message, file_millrace_v1_proxy]);
 
 /**
  * @generated from message millrace.v1.AppendRequest
@@ -198,7 +198,8 @@ export type ConsumeRequest = Message<"millrace.v1.ConsumeRequest"> & {
     case: "earliest";
   } | {
     /**
-     * Whatever is written after the stream opened.
+     * Whatever counts after the stream opened. It begins with the batches of transactions that are open
+     * then; what counts up to the tick of the first response is not asked for.
      *
      * @generated from field: bool latest = 3;
      */
@@ -215,7 +216,7 @@ export type ConsumeRequest = Message<"millrace.v1.ConsumeRequest"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Only batches that have messages of this vchannel; empty: all.
+   * Only batches that have messages of this vchannel, or of all (time ticks apart); empty: all batches.
    *
    * @generated from field: string vchannel = 5;
    */
@@ -235,18 +236,25 @@ export const ConsumeRequestSchema: GenMessage<ConsumeRequest> = /*@__PURE__*/
 export type ConsumeResponse = Message<"millrace.v1.ConsumeResponse"> & {
   /**
    * Whole RecordBatches, one after the other, as @millrace/wal encodes them. Empty: the stream is in
-   * place, or a heartbeat, sent at least every 5 seconds.
+   * place, or a sign of life: sent every second while what follows moves on, every 5 seconds otherwise.
    *
    * @generated from field: bytes batches = 1;
    */
   batches: Uint8Array;
 
   /**
-   * Every message up to this tick has been sent.
+   * All that counts up to this tick has been sent, or was not asked for.
    *
    * @generated from field: uint64 tick = 2;
    */
   tick: bigint;
+
+  /**
+   * As `tick`, for all batches before this sequence: where to go on if the stream breaks.
+   *
+   * @generated from field: uint64 next = 3;
+   */
+  next: bigint;
 };
 
 /**
