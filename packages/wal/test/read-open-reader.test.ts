@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createVirtualClock } from "@millrace/types/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createFileBackend } from "../src/backends/file.node.ts";
-import { createMemoryBackend, type LogBackend, openWalReader } from "../src/mod.ts";
+import { createMemoryBackend, type LogBackend, openWalReader, type WalReader } from "../src/mod.ts";
 import { textsOf } from "./helpers.ts";
 import { begin, body, commit, createBatcher, plain, textsOfDelivery } from "./read-helpers.ts";
 
@@ -66,19 +66,28 @@ describe.each(pairs)("a reader of a log that another owns, in the %s backend", (
     const batcher = createBatcher();
     await log.append(batcher.next([plain("old")]));
     const reader = await openWalReader({ backend, pchannel, clock, pollMs: 50 });
+    const other = await openWalReader({ backend, pchannel, clock, pollMs: 50 });
     await log.append(batcher.next([plain("older than the reading")]));
     const latest: string[] = [];
     const all: string[] = [];
-    const follow = async (from: "earliest" | "latest", texts: string[]): Promise<void> => {
-      for await (const batch of reader.scan({ from, signal })) texts.push(...textsOf(batch));
+    const follow = async (
+      { scan }: WalReader,
+      from: "earliest" | "latest",
+      texts: string[],
+    ): Promise<void> => {
+      for await (const batch of scan({ from, signal })) texts.push(...textsOf(batch));
     };
-    const reading = [follow("latest", latest), follow("earliest", all)];
-    const reached = async (count: number): Promise<void> => {
-      while (all.length < count || latest.length < count - 2) {
+    const reading = [follow(other, "latest", latest), follow(reader, "earliest", all)];
+    const until = async (condition: () => boolean): Promise<void> => {
+      while (!condition()) {
         await clock.advance(50);
         await new Promise((resolve) => setImmediate(resolve));
       }
     };
+    const reached = (count: number): Promise<void> =>
+      until(() => all.length === count && latest.length === count - 2);
+    // The one from the latest place has seen where that is.
+    await until(() => other.bounds().next === 2);
     await reached(2);
     await log.append(batcher.next([plain("new")]));
     await reached(3);
@@ -87,7 +96,7 @@ describe.each(pairs)("a reader of a log that another owns, in the %s backend", (
     const next = batcher.next([plain("newest")], 2);
     await successor.append(next);
     await reached(4);
-    await reader.close();
+    await Promise.all([reader.close(), other.close()]);
     await Promise.all(reading);
     expect(all).toEqual(["old", "older than the reading", "new", "newest"]);
     expect(latest).toEqual(["new", "newest"]);
