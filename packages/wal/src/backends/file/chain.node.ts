@@ -53,6 +53,7 @@ export async function extendChain(
   await makeFolder(fs, termFolder(log, 0));
   await makeFolder(fs, termFolder(log, term));
   return walk(log, {
+    readOnly: false,
     async step(current) {
       if (current >= term) throw fenced(current);
       const following = await placeFence(log, current, term);
@@ -75,6 +76,7 @@ export function createChainReader(log: LogFolder): () => Promise<Chain> {
 
   return async () => {
     const chain = await walk(log, {
+      readOnly: true,
       async step(current) {
         const following = over.get(current)?.following ?? (await readFence(log, current));
         return { following, stop: following === undefined };
@@ -132,6 +134,8 @@ async function placeFence(log: LogFolder, current: number, term: number): Promis
 
 /** What is done at each term of the chain. */
 interface Walk {
+  /** Nothing need be written. */
+  readOnly: boolean;
   /** The term that follows, or `undefined` if none does; the walk ends here if it is to `stop`. */
   step(term: number): Promise<{ following: number | undefined; stop: boolean }>;
   /** Where finding the end of a term may begin. */
@@ -190,6 +194,7 @@ function readTerm(
   return readStretch(log, term, {
     start,
     fenced: following !== undefined,
+    readOnly: how.readOnly,
     marks: async () => (await how.marks?.(term)) ?? [],
     known: how.segments?.(),
   });

@@ -166,6 +166,17 @@ export async function remove(fs: FileSystem, path: string): Promise<void> {
   }
 }
 
+/** Renames a file or folder; `false` if it is not there, because another one was faster. */
+export async function move(fs: FileSystem, from: string, to: string): Promise<boolean> {
+  try {
+    await fs.rename(from, to);
+    return true;
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
 /** Removes, if that works, a file that nobody looks at. */
 export async function discard(fs: FileSystem, path: string): Promise<void> {
   try {

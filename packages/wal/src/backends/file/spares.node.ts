@@ -13,7 +13,7 @@
 
 import { join } from "node:path";
 import type { FileSystem } from "./file-system.ts";
-import { hasCode, remove } from "./files.node.ts";
+import { move, remove } from "./files.node.ts";
 
 /** The spares of one term's writer. */
 export interface Spares {
@@ -33,21 +33,11 @@ export function createSpares(fs: FileSystem, folder: string): Spares {
   const paths: string[] = [];
   let count = 0;
 
-  /** A former owner that does not know yet that it is one may be faster. */
-  async function move(from: string, to: string): Promise<boolean> {
-    try {
-      await fs.rename(from, to);
-      return true;
-    } catch (error) {
-      if (hasCode(error, "ENOENT")) return false;
-      throw error;
-    }
-  }
-
   async function keep(path: string): Promise<boolean> {
     if (paths.length >= maxSpares) return false;
     const spare = join(folder, `spare-${count++}`);
-    const moved = await move(path, spare);
+    // A former owner that does not know yet that it is one may be faster.
+    const moved = await move(fs, path, spare);
     if (moved) paths.push(spare);
     return moved;
   }
@@ -63,7 +53,7 @@ export function createSpares(fs: FileSystem, folder: string): Spares {
     },
     async take(path) {
       for (let spare = paths.shift(); spare; spare = paths.shift()) {
-        if (await move(spare, path)) return true;
+        if (await move(fs, spare, path)) return true;
       }
       return false;
     },

@@ -14,7 +14,7 @@
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import type { LogMark } from "../../log.ts";
-import { createOnce, readText, syncFile } from "./files.node.ts";
+import { createOnce, hasCode, isFull, readText, syncFile } from "./files.node.ts";
 import {
   createSegment,
   isSegmentName,
@@ -50,6 +50,8 @@ export interface StretchOptions {
   start: number;
   /** There is a fence in it: write down its end if that has not been done. */
   fenced: boolean;
+  /** It does not matter if that is not possible: nobody has gone on behind an end that is not known. */
+  readOnly: boolean;
   /** Where finding its end may begin. */
   marks?(): Promise<LogMark[]>;
   /** What was learnt of its segments before. By path. */
@@ -81,10 +83,7 @@ export async function readStretch(
     const found = last && (await findEnd(log, last, marks));
     const end = found?.sequence ?? start;
     checkComplete(folder, segments, start, { sequence: end, last: last?.name });
-    if (fenced) {
-      await settle(log, term, segments, found, start);
-      continue;
-    }
+    if (fenced && (await settle(log, term, segments, found, options))) continue;
     if (last && found?.batch) {
       // Its writer may have died between writing and making it durable.
       await syncFile(log.fs, last.path);
@@ -120,22 +119,28 @@ export async function writeEnd(log: LogFolder, term: number, end: StretchEnd): P
   await createOnce(log.fs, endPath(log, term), `${end.sequence} ${end.last ?? "-"}`);
 }
 
-/** Writes down the end of a fenced term as it was found. */
+/** Writes down the end of a fenced term as it was found; `false` if a reader cannot. */
 async function settle(
   log: LogFolder,
   term: number,
   segments: readonly Segment[],
   found: SegmentEnd | undefined,
-  start: number,
-): Promise<void> {
+  { start, readOnly }: StretchOptions,
+): Promise<boolean> {
   const sequence = found?.sequence ?? start;
   let last = segments.findLast(({ first }) => first < sequence);
-  if (last && found?.batch && !last.copy) {
-    await saveIndex(log, last);
-    last = createSegment(termFolder(log, term), term, sequence - 1, true);
-    await createOnce(log.fs, last.path, found.batch.bytes);
+  try {
+    if (last && found?.batch && !last.copy) {
+      await saveIndex(log, last);
+      last = createSegment(termFolder(log, term), term, sequence - 1, true);
+      await createOnce(log.fs, last.path, found.batch.bytes);
+    }
+    await writeEnd(log, term, { sequence, last: last?.name });
+    return true;
+  } catch (error) {
+    if (readOnly && (isFull(error) || hasCode(error, "EROFS", "EACCES", "EPERM"))) return false;
+    throw error;
   }
-  await writeEnd(log, term, { sequence, last: last?.name });
 }
 
 function checkComplete(

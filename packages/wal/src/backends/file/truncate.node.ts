@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import { createOnce, remove, removeFolder } from "./files.node.ts";
+import { createOnce, hasCode, move, remove, removeFolder } from "./files.node.ts";
 import { digits, type LogFolder, listFiles, type Segment, termFolder } from "./segment.node.ts";
 import { removeIndex } from "./segment-index.node.ts";
 import type { Spares } from "./spares.node.ts";
@@ -45,16 +45,30 @@ export async function dropBefore(log: LogFolder, segment: Segment, spares: Spare
     // Term 0 stays, for those who began to walk before the marker stood. The others are renamed first:
     // whoever walks the chain, or writes to it still, finds a folder whole or not at all.
     if (older > 0 && older < term) {
-      await fs.rename(join(folder, name), join(folder, `dropped-${digits(older)}`));
+      await move(fs, join(folder, name), join(folder, `dropped-${digits(older)}`));
     }
   }
   for (const name of await fs.list(folder)) {
     if (name.startsWith("first-") && name < marker) await remove(fs, join(folder, name));
     const dropped = Number(/^dropped-(\d{16})$/.exec(name)?.[1] ?? 0);
-    if (dropped === 0) continue;
-    await dropSegments(log, join(folder, name), dropped, Number.POSITIVE_INFINITY, spares);
-    await removeFolder(fs, join(folder, name));
+    if (dropped > 0) await dropTerm(log, join(folder, name), dropped, spares);
   }
+}
+
+/** Drops a folder whose term is over. Others may do the same at once. */
+async function dropTerm(
+  log: LogFolder,
+  folder: string,
+  term: number,
+  spares: Spares,
+): Promise<void> {
+  try {
+    await dropSegments(log, folder, term, Number.POSITIVE_INFINITY, spares);
+    await spares.adopt(folder);
+  } catch (error) {
+    if (!hasCode(error, "ENOENT")) throw error;
+  }
+  await removeFolder(log.fs, folder);
 }
 
 /** Drops the segments of a folder that begin before a sequence. */
