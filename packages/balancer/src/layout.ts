@@ -9,15 +9,18 @@ export interface LayoutPchannel {
   name: string;
   /** The node that has it or is about to get it; `undefined`: nobody. */
   node: string | undefined;
-  /** It is on its way: it counts for its node, but must not be moved now. */
+  /**
+   * It counts for its node, but must not be moved now: it is on its way, was moved a moment ago, has
+   * not recovered yet, an operator wants it there, or rebalancing is off.
+   */
   pinned: boolean;
-  /** The collection of each of its vchannels; a collection may occur more than once. */
+  /** The collection of each of its vchannels. */
   collections: readonly string[];
 }
 
 /** Who there is, and who has what. Plain data. */
 export interface Layout {
-  /** The nodes that may be given pchannels: alive, not draining, not failing. */
+  /** The nodes that may be given pchannels: alive, not draining, not frozen, not failing. */
   nodes: readonly string[];
   /** In a fixed order. `node` is one of `nodes`; if it is pinned it may be another one. */
   pchannels: readonly LayoutPchannel[];
@@ -32,11 +35,13 @@ export interface Move {
 
 /**
  * Decides placement. A pure function of the layout: the same layout gives the same moves.
- * Every pchannel without a node gets one if there is any; pinned ones are left alone.
+ * Every pchannel without a node gets one if there is any; pinned ones are left alone. It should end:
+ * asked again with its moves made, it moves nothing at some point.
  */
 export interface BalancePolicy {
   /** As in `UpdateBalancePolicyRequest.policy`. */
   readonly name: string;
+  /** At most one move for each pchannel. What {@linkcode checkMoves} refuses is not done. */
   plan(layout: Layout): Move[];
 }
 

@@ -7,6 +7,7 @@
 
 export * from "./balancer.ts";
 export * from "./channel-state.ts";
+export * from "./check-moves.ts";
 export * from "./layout.ts";
 export type { BalancerNode, NodeCalls } from "./mover.ts";
 export * from "./policies/pchannel-fair.ts";

@@ -6,25 +6,17 @@
 
 import { type BalancePolicy, compareText, type Layout, type Move } from "../layout.ts";
 
-/** Options of {@linkcode pchannelFair}. */
-export interface PchannelFairOptions {
-  /** Also moves pchannels that have an owner, until counts differ by at most one. Default `true`. */
-  rebalance?: boolean;
-}
-
 /**
  * Gives each node the same number of pchannels, give or take one, with the fewest moves.
  * Ties go to the node whose id is smaller.
  */
-export function pchannelFair(options: PchannelFairOptions = {}): BalancePolicy {
-  const { rebalance = true } = options;
+export function pchannelFair(): BalancePolicy {
   return {
     name: "pchannel-fair",
     plan(layout) {
       if (layout.nodes.length === 0) return [];
       const held = holdings(layout);
-      const moves = placeUnowned(layout, held);
-      return rebalance ? [...moves, ...evenOut(layout, held)] : moves;
+      return [...placeUnowned(layout, held), ...evenOut(layout, held)];
     },
   };
 }
@@ -53,10 +45,9 @@ function placeUnowned(layout: Layout, held: Map<string, number>): Move[] {
 /** Takes from the fullest node that has something movable and gives to the emptiest. */
 function evenOut(layout: Layout, held: Map<string, number>): Move[] {
   const moves: Move[] = [];
-  const movable = new Map<string, string[]>();
+  const movable = new Map<string, string[]>(layout.nodes.map((node) => [node, []]));
   for (const { name, node, pinned } of layout.pchannels) {
-    if (node === undefined || pinned) continue;
-    movable.set(node, [...(movable.get(node) ?? []), name]);
+    if (node !== undefined && !pinned) movable.get(node)?.push(name);
   }
   for (;;) {
     const to = least(held);

@@ -5,175 +5,146 @@
  * @module
  */
 
-import {
-  applyMoves,
-  type BalancePolicy,
-  compareText,
-  type Layout,
-  type LayoutPchannel,
-  type Move,
-} from "../layout.ts";
+import { MillraceError } from "@millrace/types";
+import type { BalancePolicy, Layout, Move } from "../layout.ts";
+import { type CostedLayout, costedLayout, type Weights } from "./costed-layout.ts";
 
 /** Options of {@linkcode vchannelFair}. The defaults are those of Milvus. */
 export interface VchannelFairOptions {
-  /** Weight of an uneven number of pchannels. Default 0.4. */
+  /** Weight of an uneven number of pchannels, 0 or more. Default 0.4. */
   pchannelWeight?: number;
-  /** Weight of an uneven number of vchannels. Default 0.3. */
+  /** Weight of an uneven number of vchannels, 0 or more. Default 0.3. */
   vchannelWeight?: number;
-  /** Weight of shards of unlike collections on one node. Default 0.01. */
+  /** Weight of shards of unlike collections on one node, 0 or more. Default 0.01. */
   affinityWeight?: number;
-  /** Also moves pchannels that have an owner. Default `true`. */
-  rebalance?: boolean;
-  /** At most so many pchannels with an owner move at once, 1 to 3. Default 3. */
+  /** At most so many pchannels that have a node move at once, 1 to 3. Default 3. */
   maxStep?: number;
-  /** The cost must fall by more than this to be worth a move. Default 0.01. */
+  /** The cost must fall by more than this for each pchannel that moves, 0 or more. Default 0.01. */
   tolerance?: number;
 }
 
-type Weights = Required<
-  Pick<VchannelFairOptions, "pchannelWeight" | "vchannelWeight" | "affinityWeight">
->;
+/** Costs that differ by less are the same: sums of fractions depend on their order. */
+const rounding = 1e-9;
 
 /**
- * Keeps what is placed; places the rest at least cost, those with most vchannels first; then moves
- * up to `maxStep` pchannels if that lowers the cost by more than `tolerance`.
- * Ties go to the node whose id is smaller, then to the pchannel that comes first.
+ * Keeps what is placed and places the rest at least cost, those with most vchannels first. When all
+ * are placed, moves up to `maxStep` pchannels where that lowers the cost by more than `tolerance` for
+ * each of them. The cost is that of {@linkcode costedLayout}.
+ *
+ * Ties go to the node that has the pchannel, then to the one whose id is smaller, then to the pchannel
+ * that comes first. 10 000 pchannels over 200 nodes are placed in well under a second.
+ * Throws `INVALID_ARGUMENT` for an option out of its range.
  */
 export function vchannelFair(options: VchannelFairOptions = {}): BalancePolicy {
-  const { rebalance = true, maxStep = 3, tolerance = 0.01 } = options;
-  const weights: Weights = {
-    pchannelWeight: options.pchannelWeight ?? 0.4,
-    vchannelWeight: options.vchannelWeight ?? 0.3,
-    affinityWeight: options.affinityWeight ?? 0.01,
-  };
+  const { maxStep = 3, tolerance = 0.01 } = options;
+  const { pchannelWeight = 0.4, vchannelWeight = 0.3, affinityWeight = 0.01 } = options;
+  const weights: Weights = { pchannelWeight, vchannelWeight, affinityWeight };
+  for (const [field, value] of Object.entries({ ...weights, tolerance })) {
+    if (!(value >= 0 && value < Number.POSITIVE_INFINITY)) throw outOfRange(field, "0 or more");
+  }
+  if (![1, 2, 3].includes(maxStep)) throw outOfRange("maxStep", "1, 2 or 3");
   return {
     name: "vchannel-fair",
     plan(layout) {
       if (layout.nodes.length === 0) return [];
-      const sorted: Layout = { ...layout, nodes: [...layout.nodes].sort(compareText) };
-      const placing = placeUnowned(sorted, weights);
-      if (!rebalance) return placing;
-      const placed = applyMoves(sorted, placing);
-      const fresh = new Set(placing.map((move) => move.pchannel));
-      const movable = (p: LayoutPchannel): boolean => !p.pinned && !fresh.has(p.name);
-      return [...placing, ...improve(placed, movable, weights, maxStep, tolerance)];
+      const costed = costedLayout(layout, weights);
+      const placing = placeUnowned(layout, costed);
+      // What was placed must arrive before anything else moves for its sake.
+      if (placing.length > 0) return placing;
+      return improve(layout, costed, maxStep, tolerance);
     },
   };
 }
 
-function placeUnowned(layout: Layout, weights: Weights): Move[] {
-  const moves: Move[] = [];
-  const unowned = layout.pchannels
-    .filter((p) => p.node === undefined && !p.pinned)
-    .sort((a, b) => b.collections.length - a.collections.length);
-  for (const { name } of unowned) {
-    let best: Move | undefined;
-    let least = Number.POSITIVE_INFINITY;
-    for (const to of layout.nodes) {
-      const cost = layoutCost(applyMoves(layout, [...moves, { pchannel: name, to }]), weights);
-      if (cost < least) [best, least] = [{ pchannel: name, to }, cost];
-    }
-    if (best) moves.push(best);
-  }
-  return moves;
+function outOfRange(field: string, range: string): MillraceError {
+  return new MillraceError("INVALID_ARGUMENT", `${field} must be ${range}`, { field });
 }
 
-function improve(
-  layout: Layout,
-  movable: (p: LayoutPchannel) => boolean,
-  weights: Weights,
-  maxStep: number,
-  tolerance: number,
-): Move[] {
-  const picked = costliest(layout, movable, weights, maxStep);
-  const before = layoutCost(layout, weights);
-  let best: Move[] = [];
-  let least = before;
-  const search = (moves: Move[]): void => {
-    const next = picked[moves.length];
-    if (next === undefined) {
-      const cost = layoutCost(applyMoves(layout, moves), weights);
-      if (cost < least) [best, least] = [moves, cost];
+function placeUnowned(layout: Layout, costed: CostedLayout): Move[] {
+  const size = (index: number): number => layout.pchannels[index]?.collections.length ?? 0;
+  // Sorting is stable, so the order of the layout breaks ties.
+  const unowned = [...layout.pchannels.keys()]
+    .filter((index) => {
+      const pchannel = layout.pchannels[index];
+      return pchannel?.node === undefined && !pchannel?.pinned;
+    })
+    .sort((a, b) => size(b) - size(a));
+  return unowned.map((pchannel) => {
+    const node = cheapest(costed.costs(pchannel), 1)[0] ?? 0;
+    costed.place(pchannel, node);
+    return moveOf(layout, costed, pchannel, node);
+  });
+}
+
+/** The best places for the pchannels that cost most where they are, if that is worth it. */
+function improve(layout: Layout, costed: CostedLayout, maxStep: number, tolerance: number): Move[] {
+  const taken = takeCostliest(layout, costed, maxStep);
+  const homes = taken.map(({ home }) => home);
+  // One more on a node never makes another cheaper there, so that in a best layout each pchannel is
+  // where it is, or on one of as many of the nodes that are cheapest for it alone as are moved.
+  const candidates = taken.map(({ pchannel, home }) => [
+    home,
+    ...cheapest(costed.costs(pchannel), taken.length).filter((node) => node !== home),
+  ]);
+  let best = homes;
+  let least = Number.POSITIVE_INFINITY;
+  const search = (nodes: number[], cost: number): void => {
+    const { pchannel, home } = taken[nodes.length] ?? {};
+    if (pchannel === undefined) {
+      if (cost < least - rounding) [best, least] = [nodes, cost];
       return;
     }
-    for (const to of layout.nodes) search([...moves, { pchannel: next, to }]);
-  };
-  search([]);
-  if (before - least <= tolerance) return [];
-  const current = new Map(layout.pchannels.map((p) => [p.name, p.node]));
-  return best.filter((move) => current.get(move.pchannel) !== move.to);
-}
-
-/** The pchannels whose removal, one after the other, lowers the cost the most. */
-function costliest(
-  layout: Layout,
-  movable: (p: LayoutPchannel) => boolean,
-  weights: Weights,
-  count: number,
-): string[] {
-  const picked: string[] = [];
-  while (picked.length < count) {
-    let best: string | undefined;
-    let least = Number.POSITIVE_INFINITY;
-    for (const p of layout.pchannels) {
-      if (!movable(p) || p.node === undefined || picked.includes(p.name)) continue;
-      const cost = layoutCost(without(layout, [...picked, p.name]), weights);
-      if (cost < least) [best, least] = [p.name, cost];
+    const costs = costed.costs(pchannel).slice();
+    for (const node of candidates[nodes.length] ?? []) {
+      costed.place(pchannel, node);
+      const toll = node === home ? 0 : tolerance;
+      search([...nodes, node], cost + (costs[node] ?? 0) + toll);
+      costed.take(pchannel);
     }
-    if (best === undefined) return picked;
-    picked.push(best);
-  }
-  return picked;
-}
-
-function without(layout: Layout, names: readonly string[]): Layout {
-  const pchannels = layout.pchannels.map((p) =>
-    names.includes(p.name) ? { ...p, node: undefined } : p,
-  );
-  return { nodes: layout.nodes, pchannels };
-}
-
-/** The sum over all nodes; means are over all pchannels, placed or not. */
-function layoutCost(layout: Layout, weights: Weights): number {
-  const meanPchannels = layout.pchannels.length / layout.nodes.length;
-  const vchannels = layout.pchannels.reduce((sum, p) => sum + p.collections.length, 0);
-  const meanVchannels = vchannels / layout.nodes.length;
-  return layout.nodes.reduce((sum, node) => {
-    const own = layout.pchannels.filter((p) => p.node === node);
-    const held = own.reduce((n, p) => n + p.collections.length, 0);
-    return (
-      sum +
-      weights.pchannelWeight * deviation(own.length, meanPchannels) +
-      weights.vchannelWeight * deviation(held, meanVchannels) +
-      weights.affinityWeight * strangeness(own)
-    );
-  }, 0);
-}
-
-function deviation(value: number, mean: number): number {
-  return mean === 0 ? 0 : ((value - mean) / mean) ** 2;
-}
-
-/** Over all pairs of pchannels: how few of their vchannels belong to the same collection. */
-function strangeness(own: readonly LayoutPchannel[]): number {
-  let sum = 0;
-  own.forEach((a, i) => {
-    for (const b of own.slice(i + 1)) sum += 1 - affinity(a, b);
+  };
+  search([], 0);
+  return taken.flatMap(({ pchannel, home }, index) => {
+    const node = best[index] ?? home;
+    return node === home ? [] : [moveOf(layout, costed, pchannel, node)];
   });
-  return sum;
 }
 
-/**
- * How many of the vchannels of two pchannels belong to a collection that both or one hold more than
- * once, from 0 to 1. (Milvus computes (D − R) / D, which falls with shared collections and may be
- * negative; here more in common is a higher affinity, as its comment intends.)
- */
-function affinity(a: LayoutPchannel, b: LayoutPchannel): number {
-  const counts = new Map<string, number>();
-  for (const id of [...a.collections, ...b.collections]) counts.set(id, (counts.get(id) ?? 0) + 1);
-  const total = a.collections.length + b.collections.length;
-  if (total === 0) return 0;
-  let repeated = 0;
-  for (const n of counts.values()) if (n > 1) repeated += n;
-  return repeated / total;
+/** Takes the pchannels whose removal, one after the other, lowers the cost the most. */
+function takeCostliest(
+  layout: Layout,
+  costed: CostedLayout,
+  count: number,
+): { pchannel: number; home: number }[] {
+  const taken: { pchannel: number; home: number }[] = [];
+  while (taken.length < count) {
+    let found = -1;
+    let most = Number.NEGATIVE_INFINITY;
+    layout.pchannels.forEach(({ pinned }, pchannel) => {
+      if (pinned || costed.nodeOf(pchannel) < 0) return;
+      const gain = costed.gain(pchannel);
+      if (gain > most + rounding) [found, most] = [pchannel, gain];
+    });
+    if (found < 0) return taken;
+    taken.push({ pchannel: found, home: costed.nodeOf(found) });
+    costed.take(found);
+  }
+  return taken;
+}
+
+/** The nodes of the `count` lowest costs, the lowest first; of equal ones the smaller number. */
+function cheapest(costs: Float64Array, count: number): number[] {
+  const found: number[] = [];
+  while (found.length < Math.min(count, costs.length)) {
+    let best = -1;
+    let least = Number.POSITIVE_INFINITY;
+    costs.forEach((cost, node) => {
+      if (cost < least - rounding && !found.includes(node)) [best, least] = [node, cost];
+    });
+    found.push(best);
+  }
+  return found;
+}
+
+function moveOf(layout: Layout, costed: CostedLayout, pchannel: number, node: number): Move {
+  return { pchannel: layout.pchannels[pchannel]?.name ?? "", to: costed.nodes[node] ?? "" };
 }
