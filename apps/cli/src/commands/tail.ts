@@ -91,7 +91,7 @@ function createTailReader(
         connected = true;
         onContact();
         if (event.case === "heartbeat") {
-          for (const position of event.value.positions) keepQuiet(positions, position);
+          for (const position of event.value.positions) positions.set(position.vchannel, position);
         }
         if (event.case !== "message") continue;
         await write(io.stdout, formatMessage(event.value), io.signal);
@@ -101,12 +101,6 @@ function createTailReader(
       }
     },
   };
-}
-
-/** Where a vchannel without a message is, so that a tail from the latest place resumes exactly. */
-function keepQuiet(positions: Map<string, TailPosition>, position: TailPosition): void {
-  const { vchannel } = position;
-  if (!positions.get(vchannel)?.id) positions.set(vchannel, position);
 }
 
 /** Rows a line each; a deletion as `{"$delete": {primary key}}`; other messages as nothing. */
