@@ -9,6 +9,7 @@ export default defineConfig({
       "apps/*/test/**/*.test.ts",
       "test/repo/**/*.test.ts",
       "test/checker/**/*.test.ts",
+      "test/model/**/*.test.ts",
       "test/e2e/**/*.test.ts",
       "test/faults/**/*.test.ts",
     ],

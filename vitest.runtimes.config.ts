@@ -8,6 +8,7 @@ export default defineConfig(({ mode }) => ({
     include: [
       "packages/wal/test/{conformance,golden,record-batch,sequencer,wal,wal-conformance}.test.ts",
       "test/checker/**/*.test.ts",
+      "test/model/**/*.test.ts",
       "test/runtimes/**/*.test.ts",
     ],
     provide: { runtime: mode },
