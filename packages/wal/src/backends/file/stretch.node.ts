@@ -77,6 +77,8 @@ export async function readStretch(
     const last = segments.at(-1);
     if (settled) {
       checkComplete(folder, segments, start, settled);
+      // Whoever wrote it may have been about to do this, and what is written next relies on it.
+      if (fenced && !options.readOnly) await log.fs.syncFolder(folder);
       return cut(segments, settled.sequence, true);
     }
     const marks = await options.marks?.();
