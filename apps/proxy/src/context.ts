@@ -11,6 +11,7 @@ import type { CatalogCache } from "./catalog-cache.ts";
 import type { IdSource } from "./ids.ts";
 import type { ProxyLimits } from "./limits.ts";
 import type { Owners } from "./owners.ts";
+import type { TailMemory } from "./tail-memory.ts";
 
 /** What the calls of a proxy share. */
 export interface ProxyContext {
@@ -25,6 +26,7 @@ export interface ProxyContext {
   allocator: Client<typeof AllocatorService>;
   /** Counts bytes of rows that are on their way; `RESOURCE_EXHAUSTED` if there are too many. */
   admit(bytes: number): { release(): void };
+  tailMemory: TailMemory;
 }
 
 /** Whether a call should look at the catalog anew: what it knows of the collection is out of date. */

@@ -20,6 +20,11 @@ export interface ProxyLimits {
   ownerTimeoutMs: number;
   /** What one Tail reads ahead of its client, in bytes. Default 8 MiB. */
   tailBytes: number;
+  /**
+   * What all Tails hold of transactions that are open, in bytes; a Tail that would need more fails with
+   * `RESOURCE_EXHAUSTED`. Default 256 MiB.
+   */
+  tailTxnBytes: number;
   /** How many collections are kept in memory. Default 4096. */
   maxCollections: number;
 }
@@ -36,6 +41,7 @@ export function proxyLimits(limits: Partial<ProxyLimits> = {}): ProxyLimits {
     maxDeleteKeys: 100_000,
     ownerTimeoutMs: 30_000,
     tailBytes: 8 * mib,
+    tailTxnBytes: 256 * mib,
     maxCollections: 4096,
     ...limits,
   };

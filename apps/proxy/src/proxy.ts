@@ -15,6 +15,7 @@ import {
   type Collection,
   ProxyService,
 } from "@millrace/types/gen";
+import { forwardAdmin } from "./admin.ts";
 import { createAdmission } from "./admission.ts";
 import { type Assignments, discoverAssignments } from "./assignments.ts";
 import { createCatalogCache } from "./catalog-cache.ts";
@@ -29,6 +30,7 @@ import { createOwners } from "./owners.ts";
 import { retryUnavailable } from "./retry.ts";
 import { createScope } from "./scope.ts";
 import { tail } from "./tail.ts";
+import { createTailMemory } from "./tail-memory.ts";
 
 /** Options of {@linkcode createProxy}. */
 export interface ProxyOptions {
@@ -44,7 +46,7 @@ export interface ProxyOptions {
 
 /** A proxy. */
 export interface MillraceProxy {
-  /** ProxyService, and AdminService as far as it is served. */
+  /** ProxyService, and AdminService, which is the coordinator's. */
   routes: Routes;
   /** Resolves when the coordinator has said who owns what; rejects if the proxy is closed before. */
   start(): Promise<void>;
@@ -95,11 +97,8 @@ export function createProxy(options: ProxyOptions): MillraceProxy {
 
   return {
     routes(router) {
-      const admin = createClient(AdminService, options.coord);
       router.service(ProxyService, { ...createDdl(started), ...service });
-      router.service(AdminService, {
-        getClusterStatus: (_request, { signal }) => admin.getClusterStatus({}, { signal }),
-      });
+      router.service(AdminService, forwardAdmin(options.coord));
     },
     async start() {
       assignments ??= discoverAssignments(options);
@@ -162,5 +161,6 @@ function createContext(options: ProxyOptions, assignments: Assignments): ProxyCo
       retryUnavailable(() => allocator.allocateIds({ count }, { signal }), retry(signal)),
     ),
     admit: createAdmission(limits.maxInFlightBytes),
+    tailMemory: createTailMemory(limits.tailTxnBytes),
   };
 }

@@ -25,6 +25,7 @@ import {
 import type { Owner } from "./assignments.ts";
 import { isMoved, type Owners } from "./owners.ts";
 import { createScope } from "./scope.ts";
+import type { TailMemory, TailShare } from "./tail-memory.ts";
 
 /** A place in a vchannel: behind a message, or behind all that counts up to a tick. */
 export interface ReaderPlace {
@@ -46,6 +47,8 @@ export interface ReaderOptions {
   owners: Owners;
   clock: Clock;
   logger: Logger;
+  /** Counts what is held of transactions that are open. */
+  memory: TailMemory;
   /** Called once, when the first owner has the stream in place. */
   onReady: () => void;
   /** Called when everything up to a place has been handed over, with ticks that grow. */
@@ -63,6 +66,7 @@ const silenceMs = 15_000;
 interface Progress {
   /** Holds the messages of transactions that are open. Goes on where the owner changes. */
   assembler: Assembler;
+  share: TailShare;
   /** What was received before the reader began; absent when all of that lies behind. */
   received: ReaderPlace | undefined;
   /** The first batch that was not taken; absent until an owner has said where the stream begins. */
@@ -76,14 +80,24 @@ interface Progress {
  * Delivers what counts of a vchannel, in order, until the signal is aborted or the vchannel ends: the
  * messages of a transaction come one after the other when it is committed. Goes on at the new owner
  * when its pchannel moves. Throws `OUT_OF_RANGE` if what comes next was truncated, `DATA_LOSS` if it is
- * damaged.
+ * damaged, `RESOURCE_EXHAUSTED` if transactions that are open need more memory than there is.
  */
 export async function readVchannel(options: ReaderOptions): Promise<void> {
+  const share = options.memory.join();
+  try {
+    await readOverOwners(options, share);
+  } finally {
+    share.leave();
+  }
+}
+
+async function readOverOwners(options: ReaderOptions, share: TailShare): Promise<void> {
   const { vchannel, owners, logger, signal, start } = options;
   const pchannel = pchannelOf(vchannel);
   const received = typeof start === "object" ? start : undefined;
   const progress: Progress = {
     assembler: createAssembler({ vchannel }),
+    share,
     received,
     next: received?.resume ?? received?.id?.sequence,
     tick: received?.tick ?? 0n,
@@ -210,6 +224,7 @@ async function deliverBatch(
     }
   }
   progress.next = sequence + 1;
+  progress.share.hold(assembler.heldBytes());
   return false;
 }
 

@@ -83,7 +83,7 @@ async function readAll(
   observer: TailObserver,
   signal: AbortSignal,
 ): Promise<void> {
-  const { owners, clock, logger } = context;
+  const { owners, clock, logger, tailMemory: memory } = context;
   const partitions = partitionNames(collection.partitions);
   let waiting = starts.size;
   const onReady = (): void => {
@@ -98,7 +98,8 @@ async function readAll(
     const onProgress = (place: ReaderPlace): void => observer.onProgress(vchannel, place);
     const callbacks = { onReady, onProgress, onMessage };
     try {
-      await readVchannel({ vchannel, start, owners, clock, logger, ...callbacks, signal });
+      const resources = { owners, clock, logger, memory };
+      await readVchannel({ vchannel, start, ...resources, ...callbacks, signal });
     } catch (error) {
       queue.fail(error);
     }

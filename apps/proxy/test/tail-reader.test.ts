@@ -11,6 +11,7 @@ import { createVirtualClock, type VirtualClock } from "@millrace/types/testing";
 import { encodeBatch } from "@millrace/wal";
 import { expect, onTestFinished, test } from "vitest";
 import type { Owners } from "../src/owners.ts";
+import { createTailMemory } from "../src/tail-memory.ts";
 import { type ReaderOptions, type ReaderPlace, readVchannel } from "../src/tail-reader.ts";
 
 const vchannel = "test-dml_0_1v0";
@@ -57,6 +58,7 @@ function read(
     owners,
     clock,
     logger: silentLogger,
+    memory: createTailMemory(1024 * 1024),
     onReady: () => undefined,
     onProgress: (place) => places.push(place),
     onMessage: async ({ payload }) => void ticks.push(payload[0] ?? 0),

@@ -11,11 +11,12 @@ import {
 import { createSeededRandom } from "@millrace/types/testing";
 import type { Wal } from "@millrace/wal";
 import { expect, test } from "vitest";
+import type { Cluster, ClusterOptions } from "./cluster.ts";
 import { insert, openTail, schema, start } from "./tails.ts";
 
 /** Writes to the one vchannel of `c` where its log is owned. */
-async function startWriter() {
-  const { cluster, vchannels, pchannel } = await start();
+async function startWriter(options?: ClusterOptions) {
+  const { cluster, vchannels, pchannel } = await start(1, options);
   const [vchannel = ""] = vchannels;
   const { collection } = await cluster.client.describeCollection({ name: "c" });
   const wal = (): Wal => {
@@ -50,6 +51,17 @@ function rowOf(collection: Collection | undefined, vchannel: string, id: number)
     header: toBinary(InsertHeaderSchema, header),
     payload: toBinary(ColumnBatchSchema, columns),
   };
+}
+
+/** Waits for a promise, moving the clock. */
+async function settled<T>({ clock }: Cluster, promise: Promise<T>): Promise<T> {
+  let done = false;
+  const watched = promise.finally(() => {
+    done = true;
+  });
+  watched.catch(() => undefined);
+  for (let step = 0; step < 1000 && !done; step++) await clock.advance(10);
+  return await watched;
 }
 
 /** The positions that heartbeats carried. */
@@ -154,6 +166,25 @@ test("a position whose transaction was truncated is OUT_OF_RANGE, rather than ha
   await writer.cluster.move(writer.pchannel, 1);
   const second = openTail(writer.cluster, { positions: position ? [position] : [] });
   await expect(second.ended).rejects.toMatchObject({ code: "OUT_OF_RANGE" });
+});
+
+test("tails that hold too much of what is open fail, and go on later where they were", async () => {
+  const writer = await startWriter({ limits: { tailTxnBytes: 4000 } });
+  const first = openTail(writer.cluster);
+  const txn = await writer.begin();
+  await writer.insert([1, 2, 3], txn);
+  await writer.insert([4, 5, 6, 7], txn);
+  await writer.cluster.clock.advance(1000);
+  const second = openTail(writer.cluster);
+  await expect(settled(writer.cluster, second.ended)).rejects.toMatchObject({
+    code: "RESOURCE_EXHAUSTED",
+    retryAfterMs: 1000,
+  });
+  await writer.commit(txn);
+  await first.until(() => first.ids().length === 7);
+  const third = openTail(writer.cluster);
+  await third.until(() => third.ids().length === 7);
+  expect(third.ids()).toEqual(first.ids());
 });
 
 test("on a quiet vchannel the place goes on, with time and with what others write", async () => {

@@ -107,6 +107,7 @@ describe.each(backends)("reading at the owner of a log of the %s backend", (_nam
     await wal.append([text("b")]);
     for await (const { sequence } of wal.scan(options)) {
       sequences.push(sequence);
+      if (sequences.length > 2) break;
       await wal.append([text("more")]);
     }
     expect(sequences).toEqual([0, 1]);
