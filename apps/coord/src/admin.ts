@@ -4,12 +4,14 @@
  * @module
  */
 
-import { create } from "@bufbuild/protobuf";
-import type { Balancer } from "@millrace/balancer";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { type Balancer, type BalancerNode, isSameRun } from "@millrace/balancer";
 import { type Clock, type Logger, withTimeLimit } from "@millrace/types";
 import {
+  type BalanceStatusSchema,
   type GetClusterStatusResponse,
   GetClusterStatusResponseSchema,
+  type NodeStatusSchema,
   type WalStatus,
 } from "@millrace/types/gen";
 import type { Catalog } from "./catalog.ts";
@@ -41,17 +43,9 @@ export async function clusterStatus(
   const vchannels = catalog.vchannels();
   const records = balancer.records();
   return create(GetClusterStatusResponseSchema, {
-    nodes: alive.map(({ nodeId, incarnation, address, draining }) => ({
-      nodeId,
-      address,
-      draining,
-      alive: true,
-      pchannels: records.filter(
-        ({ state, owner }) =>
-          state === "assigned" && owner?.nodeId === nodeId && owner.incarnation === incarnation,
-      ).length,
-    })),
-    pchannels: records.map(({ name, term, state, owner }) => {
+    nodes: nodeStatuses(balancer, alive),
+    pchannels: records.map((record) => {
+      const { name, term, state, owner, former, preferred, assignedAt } = record;
       const wal = wals.get(`${name}@${term}`);
       return {
         name,
@@ -60,10 +54,41 @@ export async function clusterStatus(
         nodeId: owner?.nodeId ?? "",
         vchannels: vchannels.get(name)?.length ?? 0,
         ...(wal && { wal }),
+        assignedMs: BigInt(Math.round(assignedAt)),
+        transferred: preferred !== undefined,
+        formerNodeIds: former.map(({ nodeId }) => nodeId),
       };
     }),
     collections: catalog.list().length,
+    balance: balanceStatus(balancer),
   });
+}
+
+/** How pchannels are placed. */
+export function balanceStatus(balancer: Balancer): MessageInitShape<typeof BalanceStatusSchema> {
+  const { policy, policies, allowRebalance } = balancer.status();
+  return { policy, policies: [...policies], allowRebalance };
+}
+
+/** Those that live, and those that are gone but would come back frozen. */
+function nodeStatuses(
+  balancer: Balancer,
+  alive: readonly BalancerNode[],
+): MessageInitShape<typeof NodeStatusSchema>[] {
+  const { frozen } = balancer.status();
+  const assigned = balancer.records().filter(({ state }) => state === "assigned");
+  const living = alive.map((node) => ({
+    nodeId: node.nodeId,
+    address: node.address,
+    alive: true,
+    draining: node.draining,
+    frozen: frozen.includes(node.nodeId),
+    pchannels: assigned.filter(({ owner }) => isSameRun(owner, node)).length,
+  }));
+  const gone = frozen
+    .filter((id) => !alive.some(({ nodeId }) => nodeId === id))
+    .map((nodeId) => ({ nodeId, frozen: true }));
+  return [...living, ...gone];
 }
 
 async function ask(

@@ -5,16 +5,20 @@
  * @module
  */
 
-import type { Balancer } from "@millrace/balancer";
+import { type Balancer, isSameRun } from "@millrace/balancer";
 import { type Clock, type Logger, withTimeLimit } from "@millrace/types";
+import type { WalStatus } from "@millrace/types/gen";
 import type { Members } from "./members.ts";
 import type { Nodes } from "./nodes.ts";
+import type { RecoveryLags } from "./recovery-lags.ts";
 
 /** Options of {@linkcode startAudit}. */
 export interface AuditOptions {
   balancer: Balancer;
   members: Members;
   nodes: Nodes;
+  /** Is told what is heard. */
+  lags: RecoveryLags;
   clock: Clock;
   logger: Logger;
   /** How often, in milliseconds. Default 10000. */
@@ -32,40 +36,41 @@ const answerMs = 2000;
 
 /** Starts it. A pchannel that its owner does not name twice in a row is marked unavailable. */
 export function startAudit(options: AuditOptions): Audit {
-  const { balancer, members, nodes, clock, logger, intervalMs = 10_000 } = options;
+  const { balancer, members, nodes, lags, clock, logger, intervalMs = 10_000 } = options;
   const closing = new AbortController();
   let running: Promise<void> = Promise.resolve();
   let missing = new Set<string>();
   let cancel = (): void => undefined;
 
-  /** What the owner of these pchannels should hold and does not, as `name@term`. */
-  const missingAt = async (address: string, expected: readonly string[]): Promise<string[]> => {
+  /** What a node holds; `undefined` if it does not say. */
+  const ask = async (address: string): Promise<WalStatus[] | undefined> => {
     try {
-      const wals = await withTimeLimit(clock, answerMs, closing.signal, (signal) =>
+      return await withTimeLimit(clock, answerMs, closing.signal, (signal) =>
         nodes.collectStatus(address, signal),
       );
-      const held = new Set(wals.map(({ name, term }) => `${name}@${term}`));
-      return expected.filter((pchannel) => !held.has(pchannel));
     } catch (error) {
       // Whether it lives is for its lease to say.
       logger.debug("a node did not say what it holds", { address, error });
-      return [];
+      return undefined;
     }
   };
 
   const look = async (): Promise<void> => {
     const assigned = balancer.records().filter(({ state }) => state === "assigned");
+    const heard: WalStatus[] = [];
     const found = await Promise.all(
-      members.alive().map(({ nodeId, incarnation, address }) => {
-        const own = assigned.filter(
-          ({ owner }) => owner?.nodeId === nodeId && owner.incarnation === incarnation,
-        );
-        return missingAt(
-          address,
-          own.map(({ name, term }) => `${name}@${term}`),
-        );
+      members.alive().map(async (member) => {
+        const wals = await ask(member.address);
+        if (wals === undefined) return [];
+        heard.push(...wals);
+        const held = new Set(wals.map(({ name, term }) => `${name}@${term}`));
+        return assigned
+          .filter(({ owner }) => isSameRun(owner, member))
+          .map(({ name, term }) => `${name}@${term}`)
+          .filter((pchannel) => !held.has(pchannel));
       }),
     );
+    lags.hear(heard);
     const before = missing;
     missing = new Set(found.flat());
     for (const { name, term } of assigned) {

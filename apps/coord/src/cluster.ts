@@ -17,6 +17,7 @@ import { type IdAllocator, openIdAllocator } from "./ids.ts";
 import { nextEpoch } from "./leadership.ts";
 import { createMembers, type Members } from "./members.ts";
 import { createNodes, type Nodes } from "./nodes.ts";
+import { createRecoveryLags } from "./recovery-lags.ts";
 import { openTickAllocator, type TickAllocator } from "./ticks.ts";
 import { createVchannelAppend } from "./vchannel-append.ts";
 
@@ -25,7 +26,8 @@ export interface ClusterOptions {
   meta: MetaStore;
   transportFor: TransportFor;
   pchannels: readonly string[];
-  policy: BalancePolicy;
+  policies: readonly BalancePolicy[] | undefined;
+  minRebalanceIntervalMs: number | undefined;
   leaseMs: number;
   ddlWaitMs: number;
   clock: Clock;
@@ -72,13 +74,18 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   ]);
   const { leaseMs } = options;
   const members = createMembers({ leaseMs, onChange: onMembersChange, clock, logger });
+  const lags = createRecoveryLags();
   const balancer = createBalancer({
     meta,
     pchannels,
-    policy: options.policy,
+    ...(options.policies && { policies: options.policies }),
+    ...(options.minRebalanceIntervalMs !== undefined && {
+      minRebalanceIntervalMs: options.minRebalanceIntervalMs,
+    }),
     nodes: members.alive,
     calls: nodes,
     collections: catalog.vchannels,
+    recoveryLagMs: lags.lagMs,
     onChange: changes.notify,
     clock,
     random,
@@ -118,7 +125,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
 
   balancer.start();
   ddl.resume();
-  const audit = startAudit({ balancer, members, nodes, clock, logger });
+  const audit = startAudit({ balancer, members, nodes, lags, clock, logger });
 
   return {
     assignment,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type BalancePolicy, pchannelFair } from "@millrace/balancer";
+import type { BalancePolicy } from "@millrace/balancer";
 import type { Routes, TransportFor } from "@millrace/rpc";
 import type { Lease, MetaStore } from "@millrace/storage";
 import {
@@ -26,14 +26,19 @@ export interface CoordOptions {
   meta: MetaStore;
   /** How nodes are reached. */
   transportFor: TransportFor;
-  /** How many pchannels the cluster has, 1 to 1024. Default 16. Not to be lowered later. */
+  /** How many pchannels the cluster has, 1 to 1024. Default 16. A later start may raise it. */
   pchannels?: number;
   /** What their names begin with. Default `millrace`. */
   prefix?: string;
   /** How long a node lives without a heartbeat, and the lead without renewal, in ms. Default 5000. */
   leaseMs?: number;
-  /** Where pchannels go. Default: {@linkcode pchannelFair}. */
-  policy?: BalancePolicy;
+  /**
+   * How pchannels may be placed: the first is in force until an operator chooses another. Default:
+   * `vchannel-fair` and `pchannel-fair`.
+   */
+  policies?: readonly BalancePolicy[];
+  /** A pchannel that holds shards stays for so long unless it must move, in ms. Default 300000. */
+  minRebalanceIntervalMs?: number;
   /** How long a caller waits for a change of the catalog, which goes on, in ms. Default 30000. */
   ddlWaitMs?: number;
   /**
@@ -68,7 +73,7 @@ export interface Coord {
  */
 export function createCoord(options: CoordOptions): Coord {
   const { meta, transportFor, clock, random, logger = silentLogger } = options;
-  const { leaseMs = 5000, ddlWaitMs = 30_000, policy = pchannelFair() } = options;
+  const { leaseMs = 5000, ddlWaitMs = 30_000, policies, minRebalanceIntervalMs } = options;
   const pchannels = pchannelNames(options);
   const closing = new AbortController();
   let cluster: Cluster | undefined;
@@ -107,7 +112,8 @@ export function createCoord(options: CoordOptions): Coord {
           meta,
           transportFor,
           pchannels,
-          policy,
+          policies,
+          minRebalanceIntervalMs,
           leaseMs,
           ddlWaitMs,
           clock,

@@ -15,6 +15,7 @@ import {
   type GetClusterStatusResponse,
   MembershipService,
 } from "@millrace/types/gen";
+import { balanceStatus } from "./admin.ts";
 import type { Cluster } from "./cluster.ts";
 
 /** What services need besides the cluster's parts. */
@@ -45,7 +46,7 @@ export function createRoutes({ active, leaseMs, status }: ServicesOptions): Rout
         const { members, balancer } = active();
         members.heartbeat(request);
         const { nodeId, incarnation, draining } = request;
-        return { leaseMs, drained: draining && !balancer.holds(nodeId, incarnation) };
+        return { leaseMs, drained: draining && !balancer.holds({ nodeId, incarnation }) };
       },
     });
     router.service(AllocatorService, {
@@ -83,6 +84,26 @@ export function createRoutes({ active, leaseMs, status }: ServicesOptions): Rout
     });
     router.service(AdminService, {
       getClusterStatus: (_request, { signal }) => status(active(), signal),
+      async freezeNode({ nodeId }) {
+        await active().balancer.freeze(nodeId);
+        return {};
+      },
+      async unfreezeNode({ nodeId }) {
+        await active().balancer.unfreeze(nodeId);
+        return {};
+      },
+      async transferPchannel({ pchannel, nodeId }, { signal }) {
+        const { term } = await active().balancer.transfer(pchannel, nodeId, signal);
+        return { term: BigInt(term) };
+      },
+      async updateBalancePolicy({ policy, allowRebalance }) {
+        const { balancer } = active();
+        await balancer.update({
+          ...(policy !== "" && { policy }),
+          ...(allowRebalance !== undefined && { allowRebalance }),
+        });
+        return { balance: balanceStatus(balancer) };
+      },
     });
     router.service(BroadcastService, {});
   };

@@ -35,7 +35,7 @@ function statusOf({
   flusher,
 }: OpenPchannel): MessageInitShape<typeof WalStatusSchema> {
   const { first, next } = wal.bounds();
-  const { flushedTick, rows, bytes, problem } = flusher.status();
+  const { flushedTick, readTick, rows, bytes, problem } = flusher.status();
   return {
     name,
     term: BigInt(term),
@@ -43,6 +43,7 @@ function statusOf({
     nextSequence: BigInt(next),
     lastTick: wal.lastTick(),
     flushedTick,
+    readTick,
     growingRows: BigInt(rows),
     growingBytes: BigInt(bytes),
     problem,

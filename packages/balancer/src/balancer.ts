@@ -14,37 +14,57 @@ import {
   type Random,
   silentLogger,
 } from "@millrace/types";
+import { type Channel, newChannel } from "./channel.ts";
 import {
+  isSameRun,
   markUnavailable,
   mayHold,
-  type Owner,
+  type NodeRun,
   type PchannelRecord,
-  uninitialized,
+  prefer,
 } from "./channel-state.ts";
-import type { BalancePolicy, Layout } from "./layout.ts";
-import {
-  type BalancerNode,
-  createMover,
-  isSameRun,
-  type NodeCalls,
-  type SavedRecord,
-} from "./mover.ts";
+import type { BalancePolicy } from "./layout.ts";
+import { type BalancerNode, createMover, type NodeCalls } from "./mover.ts";
 import { createNodeHealth } from "./node-health.ts";
+import { type BalanceChange, createOperator } from "./operator.ts";
+import { createPlacement } from "./placement.ts";
+import { createPlanner } from "./planner.ts";
+import { pchannelFair } from "./policies/pchannel-fair.ts";
+import { vchannelFair } from "./policies/vchannel-fair.ts";
+import { type BalanceSettings, createSettings } from "./settings.ts";
 
 /** Options of {@linkcode createBalancer}. */
 export interface BalancerOptions {
-  /** Where the state of pchannels is kept. */
+  /** Where the state of pchannels and the settings are kept. */
   meta: MetaStore;
-  /** Key prefix of that state. Default `coord/pchannels/`. */
+  /** Key prefix of the state of pchannels. Default `coord/pchannels/`. */
   prefix?: string;
-  /** The names of all pchannels, in a fixed order. */
+  /** Key of the settings. Default `coord/balance`. */
+  settingsKey?: string;
+  /**
+   * The names of all pchannels, in a fixed order. There may be more than at the last start, never
+   * fewer.
+   */
   pchannels: readonly string[];
-  policy: BalancePolicy;
+  /**
+   * At least one; the first is in force until an operator chooses another. Default:
+   * {@linkcode vchannelFair} and {@linkcode pchannelFair}.
+   */
+  policies?: readonly BalancePolicy[];
   /** The nodes that are alive now. Call {@linkcode Balancer.trigger} when they change. */
   nodes: () => readonly BalancerNode[];
   calls: NodeCalls;
   /** The collection of each vchannel, by pchannel. Default: none. */
   collections?: () => ReadonlyMap<string, readonly string[]>;
+  /**
+   * How far the owner at a term is from having recovered what it took over, in milliseconds;
+   * `undefined` if that is not known. Default: always 0.
+   */
+  recoveryLagMs?: (pchannel: string, term: number) => number | undefined;
+  /** A pchannel with vchannels stays where it is for so long, in ms, unless it must move. Default 300000. */
+  minRebalanceIntervalMs?: number;
+  /** A pchannel with vchannels stays where it is while it lags by more, in ms, unless it must. Default 1000. */
+  maxRecoveryLagMs?: number;
   /** Called after each change of {@linkcode Balancer.records}. Must not throw. */
   onChange?: () => void;
   clock: Clock;
@@ -60,35 +80,57 @@ export interface BalancerOptions {
   intervalMs?: number;
 }
 
+/** How pchannels are placed at this moment. */
+export interface BalanceStatus extends BalanceSettings {
+  /** The policy in force. */
+  readonly policy: string;
+  /** The names of all policies. */
+  readonly policies: readonly string[];
+}
+
 /** Moves pchannels between nodes. */
 export interface Balancer {
-  /** Loads the saved states. */
+  /**
+   * Loads what is saved. `PRECONDITION_FAILED` if it has pchannels that are not among those given,
+   * `DATA_LOSS` if it is damaged.
+   */
   load(): Promise<void>;
   /** Begins to move pchannels. Call it once, when `nodes` answers for the owners that were loaded. */
   start(): void;
   /** The saved state of each pchannel, in the given order. */
   records(): readonly PchannelRecord[];
+  /** How pchannels are placed. */
+  status(): BalanceStatus;
   /** Looks at placement now; retries that wait for their time are made at once. */
   trigger(): void;
   /** The owner at `term` does not serve the pchannel. Ignored if that is not its present term. */
   markUnavailable(pchannel: string, term: number): Promise<void>;
   /** `true` if a run of a node owns any pchannel or may still hold one. */
-  holds(nodeId: string, incarnation: string): boolean;
+  holds(run: NodeRun): boolean;
+  /**
+   * Gives a node no more pchannels and moves its own away, over its restarts too. Resolves when that
+   * is saved. `PRECONDITION_FAILED` if no other node could take them, `INVALID_ARGUMENT` if there is
+   * no such node.
+   */
+  freeze(nodeId: string): Promise<void>;
+  /** Takes a freeze back. `INVALID_ARGUMENT` if the node is neither frozen nor there. */
+  unfreeze(nodeId: string): Promise<void>;
+  /**
+   * Moves a pchannel to a node, and keeps it there until the node dies, drains, is frozen or fails to
+   * serve it, or the pchannel is transferred again. Resolves when it is served there; rejects if that
+   * failed, and it is placed as any other then. An aborted signal ends the wait, not the transfer.
+   * `INVALID_ARGUMENT` if there is no such pchannel or node, `PRECONDITION_FAILED` if the node is
+   * frozen or draining.
+   */
+  transfer(pchannel: string, nodeId: string, signal?: AbortSignal): Promise<PchannelRecord>;
+  /** Changes how pchannels are placed, saved. `INVALID_ARGUMENT` if there is no such policy. */
+  update(change: BalanceChange): Promise<void>;
   /** Ends all calls and waits for them. */
   close(): Promise<void>;
 }
 
-interface Channel extends SavedRecord {
-  /** An operation is under way. */
-  busy: boolean;
-  /** The node that operation takes it to, or leaves it at. */
-  target: Owner | undefined;
-  /** Failed attempts in a row. */
-  failures: number;
-  /** Not to be tried before this monotonic time. */
-  notBefore: number;
-  cancelRetry: () => void;
-}
+/** Operations that end within this time, in milliseconds, are followed by one look. */
+const gatherMs = 5;
 
 const nothing = (): void => undefined;
 
@@ -104,13 +146,21 @@ const nothing = (): void => undefined;
  * between any two steps is repaired by the next balancer on the same metadata.
  */
 export function createBalancer(options: BalancerOptions): Balancer {
-  const { meta, policy, calls, nodes, clock, random, logger = silentLogger } = options;
-  const { prefix = "coord/pchannels/", onChange = nothing } = options;
-  const { operationTimeoutMs = 300_000, intervalMs = 60_000 } = options;
-  const collections = options.collections ?? (() => new Map<string, readonly string[]>());
+  const { meta, calls, nodes, clock, random, logger = silentLogger } = options;
+  const { prefix = "coord/pchannels/", settingsKey = "coord/balance" } = options;
+  const { onChange = nothing, operationTimeoutMs = 300_000, intervalMs = 60_000 } = options;
+  const { policies = [vchannelFair(), pchannelFair()] } = options;
 
   const closing = new AbortController();
   const { signal } = closing;
+  const channels = new Map(options.pchannels.map((name) => [name, newChannel(name)]));
+  const running = new Set<Promise<void>>();
+  const settings = createSettings(meta, settingsKey, {
+    policy: policies[0]?.name ?? "",
+    allowRebalance: true,
+    frozen: [],
+  });
+  const placement = createPlacement({ policies, wanted: () => settings.current().policy, logger });
   const health = createNodeHealth(clock, random);
   const mover = createMover({
     meta,
@@ -123,93 +173,96 @@ export function createBalancer(options: BalancerOptions): Balancer {
     operationTimeoutMs,
     signal,
   });
-  const channels = new Map(options.pchannels.map((name) => [name, newChannel(name)]));
-  const running = new Set<Promise<void>>();
+  const planner = createPlanner({
+    channels,
+    nodes,
+    settings: settings.current,
+    placement,
+    health,
+    collections: options.collections ?? (() => new Map()),
+    recoveryLagMs: options.recoveryLagMs ?? (() => 0),
+    minRebalanceIntervalMs: options.minRebalanceIntervalMs ?? 300_000,
+    maxRecoveryLagMs: options.maxRecoveryLagMs ?? 1000,
+    clock,
+  });
+  const operator = createOperator({ channels, nodes, planner, placement, settings });
   let started = false;
   let cancelInterval = nothing;
+  let cancelSoon: (() => void) | undefined;
 
-  const retryLater = (channel: Channel): void => {
+  const plan = (): void => {
+    if (!started || signal.aborted) return;
+    for (const { channel, target } of planner.steps()) {
+      // What went wrong was logged, and is tried again.
+      move(channel, target).catch(nothing);
+    }
+  };
+
+  const planSoon = (): void => {
+    if (signal.aborted) return;
+    cancelSoon ??= clock.schedule(gatherMs, () => {
+      cancelSoon = undefined;
+      plan();
+    });
+  };
+
+  const failed = (channel: Channel, target: BalancerNode | undefined, error: unknown): void => {
+    const { name: pchannel, term } = channel.record;
+    logger.warn("a pchannel could not be moved", { pchannel, term, node: target?.nodeId, error });
+    if (target?.gone.aborted) {
+      channel.failures = 0;
+      return;
+    }
     const wait = backoffDelay(channel.failures, random);
     channel.failures += 1;
     channel.notBefore = clock.monotonic() + wait;
     channel.cancelRetry = clock.schedule(wait, plan);
   };
 
-  const operate = async (channel: Channel, target: BalancerNode | undefined): Promise<void> => {
-    channel.busy = true;
+  /** Runs the one operation of a pchannel. */
+  const occupy = (
+    channel: Channel,
+    target: Channel["target"],
+    work: () => Promise<void>,
+  ): Promise<void> => {
+    const operate = async (): Promise<void> => {
+      try {
+        await work();
+      } finally {
+        channel.operation = undefined;
+        channel.target = undefined;
+        running.delete(operation);
+        planSoon();
+      }
+    };
     channel.target = target;
-    try {
-      await mover.move(channel, target);
-      channel.failures = 0;
-    } catch (error) {
-      if (signal.aborted) return;
-      const { name: pchannel, term } = channel.record;
-      const node = target?.nodeId;
-      logger.warn("a pchannel could not be moved", { pchannel, term, node, error });
-      if (target?.gone.aborted) channel.failures = 0;
-      else retryLater(channel);
-    } finally {
-      channel.busy = false;
-      channel.target = undefined;
-    }
-    plan();
-  };
-
-  const begin = (channel: Channel, target: BalancerNode | undefined): void => {
-    channel.cancelRetry();
-    const operation = operate(channel, target);
+    const operation = operate();
+    channel.operation = operation;
     running.add(operation);
-    void operation.finally(() => running.delete(operation));
+    return operation;
   };
 
-  /** Those that may be given pchannels; failing ones only if there are no others. */
-  const takers = (living: readonly BalancerNode[]): BalancerNode[] => {
-    const accepting = living.filter((node) => health.accepts(node.incarnation));
-    return accepting.length > 0 ? accepting : [...living];
-  };
-
-  const layoutOf = (living: readonly BalancerNode[]): Layout => {
-    const loads = collections();
-    const now = clock.monotonic();
-    const accepting = takers(living).map((node) => node.nodeId);
-    const pchannels = [...channels.values()].map((channel) => {
-      const { name, state, owner } = channel.record;
-      const at = channel.busy ? channel.target : state === "assigned" ? owner : undefined;
-      const node = at && living.find((other) => isSameRun(other, at))?.nodeId;
-      const settled = node !== undefined && !accepting.includes(node);
-      return {
-        name,
-        node,
-        pinned: channel.busy || channel.notBefore > now || settled,
-        collections: loads.get(name) ?? [],
-      };
+  const move = (
+    channel: Channel,
+    target: BalancerNode | undefined,
+    preferred = false,
+  ): Promise<void> => {
+    channel.cancelRetry();
+    return occupy(channel, target, async () => {
+      try {
+        await mover.move(channel, target, { preferred });
+        channel.failures = 0;
+        channel.notBefore = 0;
+        if (target) channel.assignedAt = clock.monotonic();
+      } catch (error) {
+        if (!signal.aborted) failed(channel, target, error);
+        throw error;
+      }
     });
-    return { nodes: accepting, pchannels };
   };
 
-  /** Nobody can take over: what leaving or dead nodes have is taken from them. */
-  const releaseAll = (): void => {
-    const now = clock.monotonic();
-    for (const channel of channels.values()) {
-      const { owner, former } = channel.record;
-      if (channel.busy || channel.notBefore > now) continue;
-      if (owner !== undefined || former.length > 0) begin(channel, undefined);
-    }
-  };
-
-  const plan = (): void => {
-    if (!started || signal.aborted) return;
-    const living = nodes().filter((node) => !node.draining);
-    if (living.length === 0) {
-      releaseAll();
-      return;
-    }
-    for (const { pchannel, to } of policy.plan(layoutOf(living))) {
-      const channel = channels.get(pchannel);
-      const target = living.find((node) => node.nodeId === to);
-      if (channel && target && !channel.busy) begin(channel, target);
-    }
-  };
+  const keep = (channel: Channel, node: BalancerNode): Promise<void> =>
+    occupy(channel, channel.record.owner, () => mover.save(channel, (r) => prefer(r, node)));
 
   const everyInterval = (): void => {
     cancelInterval = clock.schedule(intervalMs, everyInterval);
@@ -218,13 +271,26 @@ export function createBalancer(options: BalancerOptions): Balancer {
 
   return {
     async load() {
-      await Promise.all([...channels.values()].map(mover.load));
+      const [entries] = await Promise.all([meta.list(prefix, { signal }), settings.load()]);
+      const saved = new Map(entries.map((entry) => [entry.key.slice(prefix.length), entry]));
+      refuseFewer(channels, [...saved.keys()]);
+      for (const [name, channel] of channels) {
+        mover.adopt(channel, saved.get(name));
+        // The wall clock may have jumped; what seems to lie ahead was a moment ago.
+        const ago = Math.max(0, clock.now() - channel.record.assignedAt);
+        channel.assignedAt = clock.monotonic() - ago;
+      }
     },
     start() {
       started = true;
       everyInterval();
     },
     records: () => [...channels.values()].map((channel) => channel.record),
+    status: () => ({
+      ...settings.current(),
+      policy: placement.policy(),
+      policies: placement.policies(),
+    }),
     trigger() {
       for (const channel of channels.values()) {
         channel.notBefore = 0;
@@ -234,38 +300,70 @@ export function createBalancer(options: BalancerOptions): Balancer {
     },
     async markUnavailable(pchannel, term) {
       const channel = channels.get(pchannel);
-      if (channel === undefined || channel.busy) return;
-      channel.busy = true;
-      channel.target = channel.record.owner;
-      try {
-        await mover.save(channel, (record) => markUnavailable(record, term));
-      } finally {
-        channel.busy = false;
-        channel.target = undefined;
-      }
+      if (channel === undefined || channel.operation) return;
+      await occupy(channel, channel.record.owner, () =>
+        mover.save(channel, (record) => markUnavailable(record, term)),
+      );
+    },
+    holds: (run) => [...channels.values()].some(({ record }) => mayHold(record, run)),
+    async freeze(nodeId) {
+      await operator.freeze(nodeId);
+      logger.info("node frozen", { node: nodeId });
       plan();
     },
-    holds: (nodeId, incarnation) =>
-      [...channels.values()].some(({ record }) => mayHold(record, nodeId, incarnation)),
+    async unfreeze(nodeId) {
+      await operator.unfreeze(nodeId);
+      logger.info("node unfrozen", { node: nodeId });
+      plan();
+    },
+    async transfer(pchannel, nodeId, caller = signal) {
+      const channel = operator.channel(pchannel);
+      for (;;) {
+        caller.throwIfAborted();
+        signal.throwIfAborted();
+        const target = operator.taker(nodeId);
+        if (channel.operation) {
+          await unlessAborted(channel.operation.catch(nothing), caller);
+          continue;
+        }
+        const { state, owner } = channel.record;
+        const isThere = state === "assigned" && isSameRun(owner, target);
+        logger.info("pchannel transferred", { pchannel, node: nodeId });
+        await unlessAborted(isThere ? keep(channel, target) : move(channel, target, true), caller);
+        return channel.record;
+      }
+    },
+    async update(change) {
+      await operator.update(change);
+      logger.info("balance changed", { ...change });
+      plan();
+    },
     async close() {
       closing.abort(new MillraceError("CANCELLED", "the balancer is closing"));
       cancelInterval();
+      cancelSoon?.();
       for (const channel of channels.values()) channel.cancelRetry();
-      await Promise.all(running);
+      await Promise.allSettled(running);
     },
   };
 }
 
-function newChannel(name: string): Channel {
-  return {
-    record: uninitialized(name),
-    revision: null,
-    stale: true,
-    floor: 0,
-    busy: false,
-    target: undefined,
-    failures: 0,
-    notBefore: 0,
-    cancelRetry: nothing,
-  };
+/** A pchannel that is not there any more would take its rows with it. */
+function refuseFewer(channels: ReadonlyMap<string, Channel>, saved: readonly string[]): void {
+  const missing = saved.filter((name) => !channels.has(name));
+  if (missing.length === 0) return;
+  throw new MillraceError(
+    "PRECONDITION_FAILED",
+    `the metadata has ${saved.length} pchannels, among them ${missing[0]}, which is not one of the ${channels.size} that were given; pchannels may be added but not removed, for their logs hold rows`,
+    { field: "pchannels", expected: String(saved.length) },
+  );
+}
+
+/** The result, or the signal's reason as soon as it is aborted. What is under way goes on. */
+function unlessAborted<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    result.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
 }

@@ -11,11 +11,15 @@
 
 import { MillraceError } from "@millrace/types";
 
-/** One run of a node: a node that restarts is another owner. */
-export interface Owner {
+/** One run of a node: a node that restarts is another one. */
+export interface NodeRun {
   nodeId: string;
   /** Random at each start of the node. */
   incarnation: string;
+}
+
+/** A run of a node, and where it is. */
+export interface Owner extends NodeRun {
   /** Its base URL. */
   address: string;
 }
@@ -39,17 +43,39 @@ export interface PchannelRecord {
   readonly owner: Owner | undefined;
   /** Must let go before the next owner may begin. */
   readonly former: readonly FormerOwner[];
+  /** Where an operator wants it; `undefined` once another run was given it. */
+  readonly preferred: NodeRun | undefined;
+  /** When it was assigned last, in milliseconds since 1970 by the wall clock; 0: never. */
+  readonly assignedAt: number;
 }
 
 /** A pchannel that nobody has owned yet. */
 export function uninitialized(name: string): PchannelRecord {
-  return { name, term: 0, state: "uninitialized", owner: undefined, former: [] };
+  return {
+    name,
+    term: 0,
+    state: "uninitialized",
+    owner: undefined,
+    former: [],
+    preferred: undefined,
+    assignedAt: 0,
+  };
 }
 
-/** Begins an attempt to give it to `owner`, at a term above the last one and above `floor`. */
+/**
+ * Begins an attempt to give it to `owner`, at a term above the last one and above `floor`. Ends an
+ * operator's wish for another run.
+ */
 export function beginAssign(record: PchannelRecord, owner: Owner, floor = 0): PchannelRecord {
   const term = Math.max(record.term, floor) + 1;
-  return { ...record, term, state: "assigning", owner, former: formerOwners(record) };
+  const preferred = isSameRun(record.preferred, owner) ? record.preferred : undefined;
+  return { ...record, term, state: "assigning", owner, former: formerOwners(record), preferred };
+}
+
+/** An operator wants it at this run. */
+export function prefer(record: PchannelRecord, run: NodeRun): PchannelRecord {
+  if (isSameRun(record.preferred, run)) return record;
+  return { ...record, preferred: { nodeId: run.nodeId, incarnation: run.incarnation } };
 }
 
 /** Every former owner has let go. */
@@ -57,9 +83,9 @@ export function formerRemoved(record: PchannelRecord): PchannelRecord {
   return { ...record, former: [] };
 }
 
-/** The attempt succeeded. */
-export function finishAssign(record: PchannelRecord): PchannelRecord {
-  return { ...record, state: "assigned" };
+/** The attempt succeeded, at this time by the wall clock. */
+export function finishAssign(record: PchannelRecord, now: number): PchannelRecord {
+  return { ...record, state: "assigned", assignedAt: now };
 }
 
 /** The owner at `term` does not serve it. Unchanged if it is not assigned at that very term. */
@@ -70,23 +96,25 @@ export function markUnavailable(record: PchannelRecord, term: number): PchannelR
 
 /** Begins to take it from its owner without a successor. */
 export function beginRelease(record: PchannelRecord): PchannelRecord {
-  return { ...record, state: "unavailable", owner: undefined, former: formerOwners(record) };
+  const former = formerOwners(record);
+  return { ...record, state: "unavailable", owner: undefined, former, preferred: undefined };
 }
 
 /** `true` if this run of a node owns it or may still hold it. */
-export function mayHold(record: PchannelRecord, nodeId: string, incarnation: string): boolean {
-  const is = (o: Owner | undefined): boolean =>
-    o?.nodeId === nodeId && o.incarnation === incarnation;
-  return is(record.owner) || record.former.some(is);
+export function mayHold(record: PchannelRecord, run: NodeRun): boolean {
+  return isSameRun(record.owner, run) || record.former.some((owner) => isSameRun(owner, run));
+}
+
+/** `true` if both are the same run of the same node. */
+export function isSameRun(a: NodeRun | undefined, b: NodeRun | undefined): boolean {
+  return a !== undefined && a.nodeId === b?.nodeId && a.incarnation === b.incarnation;
 }
 
 /** One entry for each run of a node, so that endless attempts do not grow the record. */
 function formerOwners(record: PchannelRecord): FormerOwner[] {
   if (record.owner === undefined) return [...record.former];
   const { owner, term } = record;
-  const others = record.former.filter(
-    (o) => o.nodeId !== owner.nodeId || o.incarnation !== owner.incarnation,
-  );
+  const others = record.former.filter((other) => !isSameRun(other, owner));
   return [...others, { ...owner, term }];
 }
 
@@ -99,7 +127,11 @@ export function encodeRecord(record: PchannelRecord): Uint8Array {
 export function decodeRecord(key: string, bytes: Uint8Array): PchannelRecord {
   try {
     const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    if (isRecord(value)) return { ...value, owner: value.owner };
+    // What is undefined is absent in JSON; the last two fields were not always there.
+    if (isRecord(value)) {
+      const { owner, preferred, assignedAt = 0 } = value;
+      return { ...value, owner, preferred, assignedAt };
+    }
   } catch (cause) {
     throw damaged(key, cause);
   }
@@ -116,25 +148,30 @@ function damaged(key: string, cause?: unknown): MillraceError {
 
 const states: readonly unknown[] = ["uninitialized", "assigning", "assigned", "unavailable"];
 
-function isRecord(value: unknown): value is PchannelRecord {
+function isRecord(value: unknown): value is Omit<PchannelRecord, "assignedAt"> & {
+  assignedAt?: number;
+} {
   if (!isObject(value)) return false;
-  const { name, term, state, owner, former } = value;
+  const { name, term, state, owner, former, preferred, assignedAt } = value;
   return (
     typeof name === "string" &&
     isTerm(term) &&
     states.includes(state) &&
     (owner === undefined || isOwner(owner)) &&
     Array.isArray(former) &&
-    former.every((o) => isOwner(o) && isTerm((o as unknown as FormerOwner).term))
+    former.every((o) => isOwner(o) && isTerm((o as unknown as FormerOwner).term)) &&
+    (preferred === undefined || isRun(preferred)) &&
+    (assignedAt === undefined || typeof assignedAt === "number")
   );
 }
 
 function isOwner(value: unknown): value is Owner {
+  return isRun(value) && typeof (value as Partial<Owner>).address === "string";
+}
+
+function isRun(value: unknown): value is NodeRun {
   return (
-    isObject(value) &&
-    typeof value.nodeId === "string" &&
-    typeof value.incarnation === "string" &&
-    typeof value.address === "string"
+    isObject(value) && typeof value.nodeId === "string" && typeof value.incarnation === "string"
   );
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { MetaStore } from "@millrace/storage";
+import type { MetaEntry, MetaStore } from "@millrace/storage";
 import { type Clock, MillraceError } from "@millrace/types";
 import {
   beginAssign,
@@ -14,8 +14,10 @@ import {
   type FormerOwner,
   finishAssign,
   formerRemoved,
+  isSameRun,
   type Owner,
   type PchannelRecord,
+  prefer,
   uninitialized,
 } from "./channel-state.ts";
 import type { NodeHealth } from "./node-health.ts";
@@ -34,6 +36,12 @@ export interface NodeCalls {
   assign(node: Owner, pchannel: string, term: number, signal: AbortSignal): Promise<void>;
   /** Closes the pchannel if the node holds it at this term or a lower one. */
   remove(node: Owner, pchannel: string, term: number, signal: AbortSignal): Promise<void>;
+}
+
+/** Options of {@linkcode Mover.move}. */
+export interface MoveOptions {
+  /** An operator wants it there, and there it is to stay. */
+  preferred: boolean;
 }
 
 /** A pchannel's record, and what is known of its copy in the MetaStore. */
@@ -68,12 +76,12 @@ export interface MoverOptions {
 
 /** Moves pchannels; one call at a time for each of them. */
 export interface Mover {
-  /** Reads the saved record. */
-  load(saved: SavedRecord): Promise<void>;
+  /** Takes in what is saved of a pchannel; `undefined`: nothing. */
+  adopt(saved: SavedRecord, entry: MetaEntry | undefined): void;
   /** Saves what `next` makes of the record, under the revision that the last one has. */
   save(saved: SavedRecord, next: (record: PchannelRecord) => PchannelRecord): Promise<void>;
   /** Gives the pchannel to a node; without one takes it from its owner. Every attempt is a term. */
-  move(saved: SavedRecord, target: BalancerNode | undefined): Promise<void>;
+  move(saved: SavedRecord, target: BalancerNode | undefined, options: MoveOptions): Promise<void>;
 }
 
 /** Node errors that say: it does not hold the pchannel at this term or a lower one. */
@@ -83,16 +91,15 @@ const notHeld = ["IGNORED_OPERATION", "UNMATCHED_CHANNEL_TERM", "CHANNEL_NOT_EXI
 export function createMover(options: MoverOptions): Mover {
   const { meta, prefix, calls, health, nodes, clock, operationTimeoutMs, signal } = options;
 
-  const load = async (saved: SavedRecord): Promise<void> => {
+  const adopt = (saved: SavedRecord, entry: MetaEntry | undefined): void => {
     const { name } = saved.record;
-    const entry = await meta.get(`${prefix}${name}`, { signal });
     saved.record = entry ? decodeRecord(entry.key, entry.value) : uninitialized(name);
     saved.revision = entry?.revision ?? null;
     saved.stale = false;
   };
 
   const save: Mover["save"] = async (saved, next) => {
-    if (saved.stale) await load(saved);
+    if (saved.stale) adopt(saved, await meta.get(`${prefix}${saved.record.name}`, { signal }));
     const record = next(saved.record);
     if (record === saved.record) return;
     saved.stale = true;
@@ -150,12 +157,14 @@ export function createMover(options: MoverOptions): Mover {
   };
 
   return {
-    load,
+    adopt,
     save,
-    async move(saved, target) {
-      await save(saved, (record) =>
-        target ? beginAssign(record, ownerOf(target), saved.floor) : beginRelease(record),
-      );
+    async move(saved, target, { preferred }) {
+      await save(saved, (record) => {
+        if (!target) return beginRelease(record);
+        const next = beginAssign(record, ownerOf(target), saved.floor);
+        return preferred ? prefer(next, target) : next;
+      });
       const { name, former } = saved.record;
       await Promise.all(former.map((owner) => remove(name, owner)));
       if (target) {
@@ -163,14 +172,11 @@ export function createMover(options: MoverOptions): Mover {
         saved.record = formerRemoved(saved.record);
         await assign(saved, target);
       }
-      await save(saved, target ? finishAssign : formerRemoved);
+      await save(saved, (record) =>
+        target ? finishAssign(record, clock.now()) : formerRemoved(record),
+      );
     },
   };
-}
-
-/** `true` if both are the same run of the same node. */
-export function isSameRun(a: Owner, b: Owner): boolean {
-  return a.nodeId === b.nodeId && a.incarnation === b.incarnation;
 }
 
 function ownerOf({ nodeId, incarnation, address }: Owner): Owner {

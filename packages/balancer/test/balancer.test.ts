@@ -18,7 +18,7 @@ async function setUp(seed = 1) {
     const created = createBalancer({
       meta,
       pchannels,
-      policy: pchannelFair(),
+      policies: [pchannelFair()],
       nodes: world.nodes,
       calls: world.calls,
       clock,
@@ -178,9 +178,9 @@ test("a draining node is emptied in order, even if nobody can take over", async 
   await clock.advance(100);
   const incarnation = balancer.records()[0]?.owner?.incarnation ?? "";
   world.drain("a");
-  expect(balancer.holds("a", incarnation)).toBe(true);
+  expect(balancer.holds({ nodeId: "a", incarnation })).toBe(true);
   await clock.advance(100);
-  expect(balancer.holds("a", incarnation)).toBe(false);
+  expect(balancer.holds({ nodeId: "a", incarnation })).toBe(false);
   expect(world.held("a")).toEqual([]);
   expect(balancer.records().map((r) => r.state)).toEqual(pchannels.map(() => "unavailable"));
   world.join("b");
@@ -201,7 +201,7 @@ test("a draining node may go although the node that follows it fails", async () 
   world.join("b");
   world.drain("a");
   await clock.advance(1000);
-  expect(balancer.holds("a", incarnation)).toBe(false);
+  expect(balancer.holds({ nodeId: "a", incarnation })).toBe(false);
   await balancer.close();
 });
 

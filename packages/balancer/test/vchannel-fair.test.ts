@@ -36,7 +36,7 @@ function strangeness(own: readonly LayoutPchannel[]): number {
     for (const b of own.slice(i + 1)) {
       const [left, right] = [new Set(a.collections), new Set(b.collections)];
       const total = left.size + right.size;
-      sum += 1 - (total === 0 ? 0 : (2 * left.intersection(right).size) / total);
+      sum += 1 - (total === 0 ? 0 : (2 * [...left].filter((id) => right.has(id)).length) / total);
     }
   });
   return sum;

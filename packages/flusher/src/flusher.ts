@@ -55,6 +55,8 @@ export interface FlusherOptions {
 export interface FlusherStatus {
   /** All rows up to here are in tables. */
   flushedTick: Tick;
+  /** All of the log up to here has been read. */
+  readTick: Tick;
   /** Rows that were read from the log and are not in a table, and their bytes in memory. */
   rows: number;
   bytes: number;
@@ -236,6 +238,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     flushedSequence,
     status: () => ({
       ...registry.status(consumer.lastTick(), readProblem),
+      readTick: consumer.lastTick(),
       bytes: consumer.share.held,
       deletes: consumer.deletes(),
     }),
