@@ -123,6 +123,33 @@ describe.each(pairs)("a reader of a log that another owns, in the %s backend", (
   });
 });
 
+test("a slow reader is told so when what comes next is truncated meanwhile", async () => {
+  const [owner, backend] = pairs[1]?.[1]() ?? [];
+  if (!owner || !backend) throw new Error("there is a pair of file backends");
+  const log = await owner.open(pchannel, 1);
+  onTestFinished(() => log.close());
+  const batcher = createBatcher();
+  const write = async (): Promise<void> => {
+    for (let i = 0; i < 500; i++) await log.append(batcher.next([plain("x".repeat(4000))]));
+  };
+  await write();
+  const reader = await openWalReader({ backend, pchannel });
+  const scan = reader.scan({ from: "earliest", signal })[Symbol.asyncIterator]();
+  let next = 0;
+  expect((await scan.next()).value?.sequence).toBe(next++);
+  await log.truncate(500);
+  await write();
+  const drain = async (): Promise<void> => {
+    // What it had read ahead it may still see, and nothing else.
+    for (;;) expect((await scan.next()).value?.sequence).toBe(next++);
+  };
+  await expect(drain()).rejects.toMatchObject({
+    code: "OUT_OF_RANGE",
+    expected: String(log.bounds().first),
+  });
+  expect(next).toBeLessThan(500);
+});
+
 test("a log that was never written cannot be opened for reading", async () => {
   const backend = createMemoryBackend();
   await expect(openWalReader({ backend, pchannel })).rejects.toMatchObject({ code: "NOT_FOUND" });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
@@ -151,6 +151,34 @@ test("a log that ends early, or holds something else, is reported with the place
   );
   const skipped = reader({ ...source, log: { ...log, read: skipping } }, 1);
   await expect(skipped.next()).rejects.toMatchObject({ code: "DATA_LOSS", expected: "batch 1" });
+});
+
+test("a scan of a damaged file gets all before the damage, then the place of it", async () => {
+  const dir = temporary();
+  const log = await createFileBackend({ dir }).open(pchannel, 1);
+  onTestFinished(() => log.close());
+  const source = createSource(log, createTailBuffer({ maxBytes: 0 }));
+  const batcher = createBatcher();
+  const sizes: number[] = [];
+  for (let i = 0; i < 20; i++) {
+    const batch = batcher.next([plain("x".repeat(1000))]);
+    sizes.push(batch.bytes.length);
+    await source.append(batch);
+  }
+  const folder = join(dir, pchannel, "term-0000000000000001");
+  const path = join(folder, readdirSync(folder).find((name) => name.endsWith(".log")) ?? "");
+  const bytes = readFileSync(path);
+  const at = sizes.slice(0, 12).reduce((sum, size) => sum + size, 0);
+  bytes[at + 500] = 0xff ^ (bytes[at + 500] ?? 0);
+  writeFileSync(path, bytes);
+  const { next } = reader(source);
+  for (let sequence = 0; sequence < 12; sequence++) {
+    expect((await next())?.sequence).toBe(sequence);
+  }
+  await expect(next()).rejects.toMatchObject({
+    code: "DATA_LOSS",
+    message: expect.stringContaining(`batch 12 is damaged at byte ${at}`),
+  });
 });
 
 test("a reader that stands still while much is written holds one batch and one window", async () => {
