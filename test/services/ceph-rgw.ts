@@ -9,12 +9,12 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { AwsClient } from "aws4fetch";
+import { endProcess, freePorts, hasEnded } from "./processes.ts";
 
 /** A running S3 server. */
 export interface S3Server extends AsyncDisposable {
@@ -103,7 +103,7 @@ async function createCeph(): Promise<Ceph> {
   ): Promise<void> => {
     for (;;) {
       if (await holds().catch(() => false)) return;
-      const gone = child.exitCode !== null || child.signalCode !== null;
+      const gone = hasEnded(child);
       if (gone || performance.now() > deadline) {
         throw new Error(`${what} ${gone ? "has ended" : "is not up in time"}\n${await tail(dir)}`);
       }
@@ -251,30 +251,6 @@ async function createBucket(
   const answer = await client.fetch(`${endpoint}/${name}`, { method: "PUT" });
   const body = await answer.text();
   if (!answer.ok) throw new Error(`cannot create bucket ${name}: ${answer.status} ${body}`);
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(0, "127.0.0.1", resolve);
-    });
-    const address = server.address();
-    if (address !== null && typeof address === "object") ports.push(address.port);
-  }
-  for (const server of servers) await new Promise((resolve) => server.close(resolve));
-  return ports;
-}
-
-async function endProcess(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
-  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  child.kill("SIGTERM");
-  await Promise.race([ended, sleep(5000)]);
-  if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
-  await ended;
 }
 
 async function tail(dir: string): Promise<string> {

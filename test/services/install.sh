@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the servers that `npm run test:services` starts: Ceph RGW, an S3 server (Debian, Ubuntu).
+# Installs the servers that `npm run test:services` starts: Ceph RGW, an S3 server, and etcd (Debian,
+# Ubuntu).
 set -euo pipefail
-packages=(ceph-mon ceph-osd radosgw ceph-common)
+packages=(ceph-mon ceph-osd radosgw ceph-common etcd-server openssl)
 
 missing() {
   local package

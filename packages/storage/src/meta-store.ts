@@ -27,7 +27,11 @@ export interface ExpectOptions {
 
 /** A claim on a key that ends by itself when it is not renewed. */
 export interface Lease {
-  /** Aborted as soon as the lease is lost, ended or closed. */
+  /**
+   * Aborted as soon as the lease is lost, ended or closed, and in time if the store is away: before
+   * another can have it. What takes effect elsewhere must still be fenced, since a process may be
+   * paused between a look at the signal and the effect.
+   */
   readonly signal: AbortSignal;
   /** Gives it up, so that the next one need not wait for its end. Nothing if it has ended. */
   release(): Promise<void>;
@@ -60,12 +64,14 @@ export interface MetaStore {
   /**
    * What changes under a prefix from now on; the latest state of a key is never missed, states in
    * between may be. Who needs all of the state calls `watch` first and `list` then; what stood before
-   * may be told as well. Ends when the signal is aborted.
+   * may be told as well. Ends when the signal is aborted. A watch that cannot begin because the store
+   * is away rejects, and is to be called anew; one that has begun goes on when the store is back.
    */
   watch(prefix: string, options: { signal: AbortSignal }): AsyncIterable<MetaEvent>;
   /**
    * Takes the lease on a key, or answers `undefined` while another holds it. A holder that died is
-   * noticed by asking again: its time counts from when this store first saw its last renewal.
+   * noticed by asking again: its time counts from its last renewal, or, where nobody else counts, from
+   * when this store first saw that.
    */
   lease(key: string, options: LeaseOptions): Promise<Lease | undefined>;
   close(): Promise<void>;

@@ -4,6 +4,8 @@
  * @module
  */
 
+export type { EtcdCredentials, EtcdMetaStoreOptions } from "./meta/etcd/options.ts";
+export { createEtcdMetaStore } from "./meta/etcd/store.ts";
 export { createMemoryMetaStore, type MemoryMetaStoreOptions } from "./meta/memory.ts";
 export * from "./meta-store.ts";
 export { createObjectMetaStore, type ObjectMetaStoreOptions } from "./meta/object.ts";

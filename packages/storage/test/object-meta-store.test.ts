@@ -1,4 +1,4 @@
-import { MillraceError } from "@millrace/types";
+import { type Clock, delay, MillraceError } from "@millrace/types";
 import { createSeededRandom, createVirtualClock } from "@millrace/types/testing";
 import { describe, expect, test } from "vitest";
 import {
@@ -12,14 +12,25 @@ const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (data: Uint8Array | undefined): string => new TextDecoder().decode(data);
 const away = new MillraceError("UNAVAILABLE", "the store is away");
 
-/** A store whose next puts may lose their answers or fail. */
-function createFlakyStore(objects: ObjectStore) {
+/** A store whose next puts may lose their answers, be late, hang or fail. */
+function createFlakyStore(objects: ObjectStore, clock: Clock) {
   const flaky = {
     ...objects,
     loseAnswers: 0,
+    /** How many of the next reads fail. */
+    readsFail: 0,
+    delayMs: 0,
+    hangs: false,
     away: false,
+    async get(...args: Parameters<ObjectStore["get"]>) {
+      if (flaky.readsFail === 0) return await objects.get(...args);
+      flaky.readsFail -= 1;
+      throw away;
+    },
     async put(...args: Parameters<ObjectStore["put"]>) {
       if (flaky.away) throw away;
+      if (flaky.hangs) await untilAborted(args[2]?.signal);
+      if (flaky.delayMs > 0) await delay(clock, flaky.delayMs);
       const info = await objects.put(...args);
       if (flaky.loseAnswers === 0) return info;
       flaky.loseAnswers -= 1;
@@ -33,10 +44,16 @@ function createFlakyStore(objects: ObjectStore) {
   return flaky;
 }
 
+async function untilAborted(signal: AbortSignal | undefined): Promise<never> {
+  return await new Promise((_resolve, reject) => {
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
 function setup() {
   const clock = createVirtualClock();
   const objects = createMemoryObjectStore();
-  const flaky = createFlakyStore(objects);
+  const flaky = createFlakyStore(objects, clock);
   let seed = 0;
   const open = (store: ObjectStore = objects): MetaStore => {
     seed += 1;
@@ -109,6 +126,46 @@ describe("a lease on objects", () => {
     await Promise.all([a.close(), b.close()]);
   });
 
+  test("outlives renewals whose outcome stays unknown", async () => {
+    const { clock, open, flaky } = setup();
+    const a = open(flaky);
+    const lease = await a.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    for (let i = 0; i < 10; i++) {
+      flaky.loseAnswers = 1;
+      flaky.readsFail = 1;
+      await clock.advance(1000);
+    }
+    expect(flaky.readsFail).toBe(0);
+    expect(lease?.signal.aborted).toBe(false);
+    await a.close();
+    expect(clock.pending).toBe(0);
+  });
+
+  test("is lost in time while a request hangs, and closing does not wait for that", async () => {
+    const { clock, open, flaky } = setup();
+    const a = open(flaky);
+    const lease = await a.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    flaky.hangs = true;
+    await clock.advance(2699);
+    expect(lease?.signal.aborted).toBe(false);
+    await clock.advance(1);
+    expect(lease?.signal.aborted).toBe(true);
+    await a.close();
+    expect(clock.pending).toBe(0);
+  });
+
+  test("that took longer to take than it holds is not given out", async () => {
+    const { clock, open, flaky } = setup();
+    const a = open(flaky);
+    flaky.delayMs = 3000;
+    const taking = a.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    const refused = expect(taking).rejects.toMatchObject({ code: "UNAVAILABLE", retryable: true });
+    await clock.advance(3000);
+    await refused;
+    await a.close();
+    expect(clock.pending).toBe(0);
+  });
+
   test("outlives answers that are lost", async () => {
     const { clock, open, flaky } = setup();
     const a = open(flaky);
@@ -173,6 +230,16 @@ describe("a watch on objects", () => {
     await following;
     expect(clock.pending).toBe(0);
     await Promise.all([a.close(), b.close(), objects.close()]);
+  });
+
+  test("that cannot begin fails, so that nothing is missed between it and a list", async () => {
+    const { open, flaky } = setup();
+    const meta = open(flaky);
+    flaky.away = true;
+    const watch = meta.watch("w/", { signal: new AbortController().signal });
+    const next = watch[Symbol.asyncIterator]().next();
+    await expect(next).rejects.toMatchObject({ code: "UNAVAILABLE", retryable: true });
+    await meta.close();
   });
 
   test("fails when what it finds is damaged", async () => {

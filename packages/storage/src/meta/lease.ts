@@ -9,8 +9,8 @@
  * @module
  */
 
-import { type Clock, delay, MillraceError } from "@millrace/types";
-import type { Lease } from "../meta-store.ts";
+import { type Clock, MillraceError } from "@millrace/types";
+import { type HeldLease, holdLease, leaseLost } from "./hold.ts";
 import type { Records } from "./records.ts";
 
 /** What the store's leases share. */
@@ -23,12 +23,6 @@ export interface LeaseContext {
 
 /** What this store last saw of leases that others hold. */
 export type Observations = Map<string, { etag: string; since: number }>;
-
-/** A lease and how its store ends it. */
-export interface HeldLease extends Lease {
-  /** Ends it without telling the medium. */
-  drop(reason: unknown): Promise<void>;
-}
 
 /** Takes a lease if it is free, given up, or was not renewed in its time. */
 export async function takeLease(
@@ -56,75 +50,42 @@ export async function takeLease(
     if (MillraceError.is(error, "PRECONDITION_FAILED")) return undefined;
     throw error;
   }
-  return holdLease(context, key, content, { etag, start });
+  return hold(context, key, content, { etag, start });
 }
 
-function holdLease(
-  context: LeaseContext,
+function hold(
+  { name, records, clock }: LeaseContext,
   key: string,
   content: { value: Uint8Array; ttlMs: number },
   first: { etag: string; start: number },
 ): HeldLease {
-  const { name, records, clock } = context;
   const { ttlMs } = content;
-  const ended = new AbortController();
-  let etag = first.etag;
-  let cancel: () => void = () => undefined;
+  let { etag } = first;
+  // Of renewals whose outcome is not known.
+  let unsettled: Uint8Array[] = [];
 
-  const end = (reason: unknown): void => {
-    cancel();
-    ended.abort(reason);
+  const write = async (signal: AbortSignal): Promise<void> => {
+    const nonce = records.createNonce();
+    unsettled.push(nonce);
+    etag = await records.write(key, { ...content, nonce }, etag, signal);
+    unsettled = [];
   };
-  const lost = (why: string): MillraceError =>
-    new MillraceError("PRECONDITION_FAILED", `${name}: the lease ${key} is lost: ${why}`);
-  // A tenth early, for clocks that do not run alike and timers that come late.
-  const holdUntil = (start: number): void => {
-    cancel();
-    const left = start + ttlMs * 0.9 - clock.monotonic();
-    const expire = (): void => end(lost("it could not be renewed in time"));
-    if (left <= 0) expire();
-    else cancel = clock.schedule(left, expire);
-  };
-
-  const renew = async (): Promise<void> => {
-    const start = clock.monotonic();
-    try {
-      etag = await records.write(key, content, etag);
-      if (!ended.signal.aborted) holdUntil(start);
-    } catch (error) {
-      if (MillraceError.is(error, "PRECONDITION_FAILED")) end(lost("another has taken it"));
-      else if (!MillraceError.is(error)) end(error);
-      // Else the store has trouble: the next renewal may succeed before the time is over.
-    }
-  };
-  const keepRenewing = async (): Promise<void> => {
-    while (!ended.signal.aborted) {
-      const isOver = await delay(clock, ttlMs / 3, ended.signal).then(
-        () => false,
-        () => true,
-      );
-      if (!isOver) await renew();
-    }
-  };
-
-  holdUntil(first.start);
-  const renewing = keepRenewing();
-  return {
-    signal: ended.signal,
-    async release() {
-      if (ended.signal.aborted) return;
-      end(new MillraceError("PRECONDITION_FAILED", `${name}: the lease ${key} was released`));
-      // A renewal under way decides which etag is to be replaced.
-      await renewing;
+  return holdLease({
+    ...{ name, key, ttlMs, start: first.start, clock },
+    async renew(signal) {
       try {
-        await records.bury(key, etag);
+        await write(signal);
       } catch (error) {
         if (!MillraceError.is(error, "PRECONDITION_FAILED")) throw error;
+        const found = await records.read(key, signal);
+        const nonce = found?.record?.nonce;
+        const isOwn = nonce && unsettled.some((own) => own.every((byte, i) => byte === nonce[i]));
+        if (found === undefined || !isOwn) throw leaseLost(name, key, "another has taken it");
+        // A renewal whose answer was lost. It began some time ago; the time counts from this one.
+        etag = found.etag;
+        await write(signal);
       }
     },
-    async drop(reason) {
-      end(reason);
-      await renewing;
-    },
-  };
+    giveUp: () => records.bury(key, etag),
+  });
 }

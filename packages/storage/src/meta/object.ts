@@ -30,7 +30,8 @@ import {
   defaultTtlMs,
   expectationFailed,
 } from "./check.ts";
-import { type HeldLease, type Observations, takeLease } from "./lease.ts";
+import type { HeldLease } from "./hold.ts";
+import { type Observations, takeLease } from "./lease.ts";
 import { createRecords, type Records } from "./records.ts";
 
 /** Options of {@linkcode createObjectMetaStore}. */
@@ -227,13 +228,16 @@ class ObjectMetaStore implements MetaStore {
   ): AsyncGenerator<MetaEvent> {
     const known = new Map<string, string>();
     let look = firstLook;
+    let hasBegun = false;
     while (!signal.aborted) {
       try {
-        yield* this.#differences(known, await look, signal);
+        const infos = await look;
+        hasBegun = true;
+        yield* this.#differences(known, infos, signal);
         await delay(this.#clock, this.#pollMs, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (!MillraceError.is(error) || !error.retryable) throw error;
+        if (!hasBegun || !MillraceError.is(error) || !error.retryable) throw error;
         this.#logger.warn("meta: a watch cannot look, trying again", { prefix, error });
         await delay(this.#clock, this.#pollMs, signal).catch(() => undefined);
       }

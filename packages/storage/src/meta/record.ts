@@ -1,5 +1,5 @@
 /**
- * How an object holds an entry of a MetaStore.
+ * How an object, or a value of etcd, holds an entry of a MetaStore.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { MillraceError } from "@millrace/types";
 import { concatBytes } from "../keys.ts";
 
-/** What is in the object of a key. */
+/** What is stored for a key. */
 export interface MetaRecord {
   /** Different for every write: makes etags differ and tells one's own write after a lost answer. */
   nonce: Uint8Array;
@@ -53,6 +53,15 @@ export function decodeRecord(key: string, bytes: Uint8Array): MetaRecord | undef
   };
 }
 
+/** `true` if two records come from one write. */
+export function sameNonce(a: Uint8Array, b: Uint8Array): boolean {
+  const end = 1 + nonceBytes;
+  return a.length >= end && a.subarray(0, end).every((byte, i) => byte === b[i]);
+}
+
 function damaged(key: string): MillraceError {
-  return new MillraceError("DATA_LOSS", `the object of ${key} is not a record of this version`);
+  return new MillraceError(
+    "DATA_LOSS",
+    `what is stored for ${key} is not a record of this version`,
+  );
 }

@@ -12,6 +12,7 @@ import {
   encodeTombstone,
   type MetaRecord,
   recordNonceBytes,
+  sameNonce,
   tombstoneBytes,
 } from "./record.ts";
 
@@ -29,10 +30,12 @@ export interface Records {
   read(key: string, signal?: AbortSignal): Promise<FoundRecord | undefined>;
   /** Keys and etags of what is not deleted, in no order. */
   infos(prefix: string, signal?: AbortSignal): Promise<Map<string, string>>;
+  /** A nonce for a write whose outcome is to be looked up later. */
+  createNonce(): Uint8Array;
   /** Writes and answers the etag. `PRECONDITION_FAILED` if the condition does not hold. */
   write(
     key: string,
-    content: { value: Uint8Array; ttlMs: number },
+    content: { value: Uint8Array; ttlMs: number; nonce?: Uint8Array },
     condition: Condition,
     signal?: AbortSignal,
   ): Promise<string>;
@@ -75,8 +78,11 @@ export function createRecords(store: ObjectStore, root: string, random: Random):
     }
   };
 
+  const createNonce = (): Uint8Array => random.bytes(recordNonceBytes);
+
   return {
     read,
+    createNonce,
     async infos(prefix, signal) {
       const infos = new Map<string, string>();
       for await (const info of store.list({ ...optionsOf(signal), prefix: root + prefix })) {
@@ -87,12 +93,12 @@ export function createRecords(store: ObjectStore, root: string, random: Random):
       }
       return infos;
     },
-    write: (key, { value, ttlMs }, condition, signal) => {
-      const record = { nonce: random.bytes(recordNonceBytes), ttlMs, value };
+    write: (key, { value, ttlMs, nonce = createNonce() }, condition, signal) => {
+      const record = { nonce, ttlMs, value };
       return writeBytes(key, encodeRecord(record), condition, signal);
     },
     async bury(key, etag, signal) {
-      await writeBytes(key, encodeTombstone(random.bytes(recordNonceBytes)), etag, signal);
+      await writeBytes(key, encodeTombstone(createNonce()), etag, signal);
     },
     remove: (key, signal) => store.delete(objectOf(key), optionsOf(signal)),
   };
@@ -100,9 +106,4 @@ export function createRecords(store: ObjectStore, root: string, random: Random):
 
 function optionsOf(signal: AbortSignal | undefined): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal };
-}
-
-function sameNonce(a: Uint8Array, b: Uint8Array): boolean {
-  const end = 1 + recordNonceBytes;
-  return a.length >= end && a.subarray(0, end).every((byte, i) => byte === b[i]);
 }
