@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { parseBaseUrl, parseDuration, parseInteger, parseListenAddress } from "../src/options.ts";
 import { allCommands, createProgram } from "../src/program.ts";
 import { parseLogSpec } from "../src/wiring/log-backend.ts";
+import { etcdCredentials, isShared, parseMetaSpec } from "../src/wiring/meta-store.ts";
 import { awsCredentials, parseStoreSpec } from "../src/wiring/object-store.ts";
 import { systemClock, systemRandom } from "@millrace/types/node";
 
@@ -90,4 +91,42 @@ test("keys of S3 come from the usual variables", () => {
     secretAccessKey: "b",
   });
   expect(() => awsCredentials({ AWS_ACCESS_KEY_ID: "a" })).toThrow("AWS_SECRET_ACCESS_KEY");
+});
+
+test("metadata is in a folder, in etcd or in memory", () => {
+  expect(parseMetaSpec("memory")).toEqual({ type: "memory" });
+  expect(parseMetaSpec("file:/data/meta")).toEqual({ type: "file", dir: "/data/meta" });
+  expect(parseMetaSpec("etcd://a")).toEqual({
+    type: "etcd",
+    endpoints: ["http://a:2379"],
+    prefix: "millrace",
+  });
+  const several = parseMetaSpec("etcds://a:2379,[::1]:2379/clusters/one/");
+  expect(several).toEqual({
+    type: "etcd",
+    endpoints: ["https://a:2379", "https://[::1]:2379"],
+    prefix: "clusters/one",
+  });
+  expect([parseMetaSpec("memory"), several].map(isShared)).toEqual([false, true]);
+});
+
+test.each([
+  "",
+  "file:",
+  "etcd:",
+  "etcd://",
+  "etcd:///prefix",
+  "etcd://user:secret@host",
+  "etcd://a,,b",
+])("%j is not where metadata is", (text) => {
+  expect(() => parseMetaSpec(text)).toThrow("etcd://HOST:PORT/PREFIX");
+});
+
+test("a user of etcd has a name and a password", () => {
+  expect(etcdCredentials({})).toBeUndefined();
+  const env = { MILLRACE_ETCD_USER: "millrace", MILLRACE_ETCD_PASSWORD: "secret" };
+  expect(etcdCredentials(env)).toEqual({ name: "millrace", password: "secret" });
+  for (const name of Object.keys(env)) {
+    expect(() => etcdCredentials({ ...env, [name]: "" })).toThrow("MILLRACE_ETCD_PASSWORD");
+  }
 });

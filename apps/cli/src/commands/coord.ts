@@ -10,7 +10,7 @@ import { Command } from "commander";
 import type { Io } from "../io.ts";
 import { type ListenAddress, listenFlag } from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
-import { type MetaSpec, metaFlag, openMetaStore } from "../wiring/meta-store.ts";
+import { isShared, type MetaSpec, metaFlag, openMetaStore } from "../wiring/meta-store.ts";
 import {
   coordServices,
   type LogLevel,
@@ -41,14 +41,13 @@ async function runCoord(io: Io, flags: CoordFlags): Promise<void> {
   const closers = createClosers();
   const failed = new AbortController();
   try {
-    const meta = closers.add(await openMetaStore(flags.meta));
+    const meta = closers.add(await openMetaStore(flags.meta, logger));
     const pool = closers.add(createTransportPool());
     const coord = closers.add(
       createCoord({
         meta,
         transportFor: pool.transportFor,
-        // Both kinds of store are for one process.
-        exclusive: true,
+        exclusive: !isShared(flags.meta),
         onLost: (reason) => failed.abort(reason),
         ...{ clock, random, logger },
       }),
