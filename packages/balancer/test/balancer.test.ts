@@ -1,36 +1,8 @@
-import { createMemoryMetaStore } from "@millrace/storage";
 import { MillraceError } from "@millrace/types";
-import { createSeededRandom, createVirtualClock } from "@millrace/types/testing";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Balancer, createBalancer, pchannelFair } from "../src/mod.ts";
-import { createWorld, flaky } from "./world.ts";
-
-const pchannels = Array.from({ length: 6 }, (_, i) => `p-${i}`);
-
-async function setUp(seed = 1) {
-  const clock = createVirtualClock();
-  const random = createSeededRandom(seed);
-  const meta = flaky(createMemoryMetaStore({ clock }), random);
-  let balancer: Balancer | undefined;
-  const world = createWorld(clock, random, () => balancer?.trigger());
-  const start = async (): Promise<Balancer> => {
-    const created = createBalancer({
-      meta,
-      pchannels,
-      policies: [pchannelFair()],
-      nodes: world.nodes,
-      calls: world.calls,
-      clock,
-      random,
-    });
-    await created.load();
-    created.start();
-    balancer = created;
-    return created;
-  };
-  return { clock, meta, world, start };
-}
+import type { Balancer } from "../src/mod.ts";
+import { pchannels, setUp } from "./set-up.ts";
 
 const owners = (balancer: Balancer) =>
   Object.fromEntries(balancer.records().map((r) => [r.name, r.owner?.nodeId]));
@@ -213,17 +185,19 @@ test("damaged metadata is refused", async () => {
   }
 });
 
+const action = (name: string, most: number) =>
+  fc.record({ do: fc.constant(name), node: fc.integer({ min: 0, max: most }) });
+
 const step = fc.oneof(
-  fc.record({ do: fc.constant("join" as const), node: fc.integer({ min: 0, max: 3 }) }),
-  fc.record({ do: fc.constant("kill" as const), node: fc.integer({ min: 0, max: 3 }) }),
-  fc.record({ do: fc.constant("drain" as const), node: fc.integer({ min: 0, max: 3 }) }),
-  fc.record({ do: fc.constant("report" as const), node: fc.integer({ min: 0, max: 5 }) }),
-  fc.record({ do: fc.constant("fail" as const), node: fc.integer({ min: 1, max: 8 }) }),
-  fc.record({ do: fc.constant("fail meta" as const), node: fc.integer({ min: 1, max: 4 }) }),
-  fc.record({ do: fc.constant("restart" as const), node: fc.constant(0) }),
+  ...["join", "kill", "drain", "freeze", "unfreeze"].map((name) => action(name, 3)),
+  ...["report", "transfer"].map((name) => action(name, 5)),
+  action("fail", 8),
+  action("fail meta", 4),
+  action("rebalance", 1),
+  action("restart", 0),
 );
 
-test("through joins, deaths, drains, failures and restarts: one owner, growing terms, convergence", async () => {
+test("through joins, deaths, drains, failures, restarts and operators: one owner, growing terms, nothing for the frozen, convergence", async () => {
   const run = async (
     seed: number,
     steps: { do: string; node: number; wait: number }[],
@@ -231,40 +205,80 @@ test("through joins, deaths, drains, failures and restarts: one owner, growing t
     const { clock, meta, world, start } = await setUp(seed);
     world.join("n-0");
     let balancer = await start();
-    for (const { do: action, node, wait } of steps) {
-      if (action === "join") world.join(`n-${node}`);
-      if (action === "kill") world.kill(`n-${node}`);
-      if (action === "drain") world.drain(`n-${node}`);
-      if (action === "fail") world.failNext(node);
-      if (action === "fail meta") meta.failNext(node);
-      if (action === "report") {
-        const record = balancer.records()[node];
-        await balancer
-          .markUnavailable(record?.name ?? "", record?.term ?? 0)
-          .catch(() => undefined);
+    const frozenSince = new Map<string, number>();
+    const { assign } = world.calls;
+    world.calls.assign = async (node, pchannel, term, signal) => {
+      // What was under way when the node was frozen ends within this time.
+      const since = frozenSince.get(node.nodeId) ?? clock.monotonic();
+      if (clock.monotonic() - since > 100) world.violations.push(`${node.nodeId} is frozen`);
+      await assign(node, pchannel, term, signal);
+    };
+    const ask = async (call: Promise<unknown>): Promise<boolean> => {
+      let done = false;
+      call.then(
+        () => {
+          done = true;
+        },
+        (error: unknown) => expect(MillraceError.is(error)).toBe(true),
+      );
+      await clock.advance(0);
+      return done;
+    };
+    const act = async (what: string, number: number): Promise<void> => {
+      const node = `n-${number % 4}`;
+      const record = balancer.records()[number];
+      const { name = "", term = 0 } = record ?? {};
+      if (what === "join") world.join(node);
+      if (what === "kill") world.kill(node);
+      if (what === "drain") world.drain(node);
+      if (what === "fail") world.failNext(number);
+      if (what === "fail meta") meta.failNext(number);
+      if (what === "report") await ask(balancer.markUnavailable(name, term));
+      if (what === "transfer") await ask(balancer.transfer(name, node));
+      if (what === "rebalance") await ask(balancer.update({ allowRebalance: number === 0 }));
+      if (what === "freeze" && (await ask(balancer.freeze(node)))) {
+        frozenSince.set(node, clock.monotonic());
       }
-      if (action === "restart") {
+      if (what === "unfreeze") {
+        frozenSince.delete(node);
+        await ask(balancer.unfreeze(node));
+      }
+      if (what === "restart") {
         await balancer.close();
         balancer = await start();
       }
+    };
+    for (const { do: what, node, wait } of steps) {
+      await act(what, node);
       await clock.advance(wait);
     }
     meta.failNext(0);
     world.failNext(0);
     world.join("n-0");
+    await balancer.unfreeze("n-0");
+    frozenSince.delete("n-0");
+    await balancer.update({ allowRebalance: true });
     await clock.advance(200_000);
     expect(world.violations).toEqual([]);
     for (const { name, state, owner, term, former } of balancer.records()) {
       expect([name, state, former]).toEqual([name, "assigned", []]);
       expect(world.holders(name)).toEqual([{ nodeId: owner?.nodeId, term }]);
+      expect(balancer.status().frozen).not.toContain(owner?.nodeId);
     }
-    const takers = world.nodes().filter((node) => !node.draining);
-    const counts = takers.map((node) => world.held(node.nodeId).length);
-    expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+    if (balancer.records().every((record) => record.preferred === undefined)) {
+      const { frozen } = balancer.status();
+      const takers = world.nodes().filter((n) => !n.draining && !frozen.includes(n.nodeId));
+      const counts = takers.map((node) => world.held(node.nodeId).length);
+      expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+    }
     for (const name of pchannels) {
       const terms = world.assigned.filter((a) => a.pchannel === name).map((a) => a.term);
       expect(terms).toEqual([...new Set(terms)].sort((a, b) => a - b));
     }
+    // Where nothing changes nothing moves.
+    const settled = balancer.records();
+    await clock.advance(3_600_000);
+    expect(balancer.records()).toEqual(settled);
     await balancer.close();
     expect(clock.pending).toBe(0);
   };
@@ -274,11 +288,11 @@ test("through joins, deaths, drains, failures and restarts: one owner, growing t
       fc.array(
         fc
           .tuple(step, fc.integer({ min: 0, max: 80 }))
-          .map(([action, wait]) => ({ ...action, wait })),
-        { maxLength: 12 },
+          .map(([taken, wait]) => ({ ...taken, wait })),
+        { maxLength: 14 },
       ),
       run,
     ),
-    { numRuns: 150 },
+    { numRuns: 200 },
   );
 });
