@@ -63,7 +63,9 @@ export async function openFileLog(options: FileLogOptions): Promise<Log> {
     upkeep = upkeep
       .catch(() => undefined)
       .then(task)
-      .catch((error) => {
+      .catch(async (error) => {
+        // That is why, if files are gone.
+        await writer.check();
         throw explain(error, what);
       });
     return upkeep;

@@ -194,6 +194,8 @@ export function createWriter(options: WriterOptions): Writer {
         reason = error;
       }
     }
+    // That is why, if the folder is gone.
+    await refuseIfFenced();
     if (isFull(reason) && !named) {
       shortage = noSpace(reason, `there is no space for batch ${next} in ${ownFolder}`);
       throw shortage;
