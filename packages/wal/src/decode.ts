@@ -61,8 +61,8 @@ export function decodeBatches(
 export type BatchStart =
   /** Where a batch would begin stands something else, or too few bytes to tell. */
   | { kind: "none" }
-  /** A batch of a format that this version does not know. */
-  | { kind: "unknown-version"; version: number }
+  /** A batch of `length` bytes, if it is one, of a format that this version does not know. */
+  | { kind: "unknown-version"; version: number; length: number }
   /** A batch of `length` bytes, if it is one. */
   | { kind: "batch"; length: number };
 
@@ -72,10 +72,19 @@ export function peekBatch(bytes: Uint8Array, offset: number): BatchStart {
   const view = new DataView(bytes.buffer, bytes.byteOffset + offset, headerField.term);
   if (view.getUint32(headerField.magic, true) !== magic) return { kind: "none" };
   const version = view.getUint16(headerField.version, true);
-  if (version !== formatVersion) return { kind: "unknown-version", version };
   const length = view.getUint32(headerField.totalLength, true);
   if (length < headerBytes || length > maxBatchLength || length % 8 !== 0) return { kind: "none" };
-  return { kind: "batch", length };
+  return version === formatVersion
+    ? { kind: "batch", length }
+    : { kind: "unknown-version", version, length };
+}
+
+/** Whether the checksum of `length` bytes at `offset` is right, which holds for every version. */
+export function isSound(bytes: Uint8Array, offset: number, length: number, crc32: Crc32): boolean {
+  if (offset + length > bytes.length) return false;
+  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, length);
+  const checksum = view.getUint32(headerField.checksum, true);
+  return crc32(bytes.subarray(offset + checksumFrom, offset + length)) === checksum;
 }
 
 /** As {@linkcode decodeBatch}, but answers what is wrong instead of throwing. */

@@ -11,6 +11,7 @@ import {
   type RecordBatch,
   type Wal,
 } from "../src/mod.ts";
+import { noteOf } from "./file-fixture.node.ts";
 import { countingTicks, text, textsOf } from "./helpers.ts";
 
 const pchannel = "p";
@@ -175,7 +176,8 @@ test("a fence or an end that is damaged is reported, not followed", async () => 
   for (const name of ["fence", "end"]) {
     const path = join(folderOf("live", 1), name);
     const sound = await readFile(path);
-    for (const content of ["", "x", "-1", "1e3", name === "fence" ? "1" : "99999999999999999"]) {
+    const wrong = name === "fence" ? "1" : "99999999999999999 -";
+    for (const content of ["", "x", "2", "1 -", `${noteOf("2")}0`, noteOf("1e3"), noteOf(wrong)]) {
       await writeFile(path, content);
       await expect(open(createBackend("live"), 3), `${name} ${content}`).rejects.toMatchObject({
         code: "DATA_LOSS",
@@ -187,6 +189,29 @@ test("a fence or an end that is damaged is reported, not followed", async () => 
   }
 });
 
+test("a fence, a term or the place where a log begins that is missing is reported", async () => {
+  const backend = createBackend("live", { segmentBytes: 4096 });
+  for (const term of [1, 2, 3]) {
+    const wal = await open(backend, term);
+    for (let i = 0; i < 3; i++) await wal.append([text("x".repeat(3000))]);
+    if (term === 2) await wal.truncate(4);
+    await wal.close();
+  }
+  const [first = ""] = (await readdir(join(root, "live", pchannel))).filter((name) =>
+    name.startsWith("first-"),
+  );
+  const fence = join("term-0000000000000002", "fence");
+  for (const gone of [first, fence, "term-0000000000000003"]) {
+    await cp(join(root, "live"), join(root, "copy"), { recursive: true });
+    await rm(join(root, "copy", pchannel, gone), { recursive: true });
+    const copy = createBackend("copy");
+    const expected = { code: "DATA_LOSS", message: expect.stringContaining(join(root, "copy")) };
+    await expect(copy.openReadOnly(pchannel), gone).rejects.toMatchObject(expected);
+    await expect(open(copy, 4), gone).rejects.toMatchObject(expected);
+    await rm(join(root, "copy"), { recursive: true });
+  }
+});
+
 test("a crash between any two steps of a takeover loses nothing", async () => {
   const backend = createBackend("live");
   const old = await open(backend, 1);
@@ -195,7 +220,7 @@ test("a crash between any two steps of a takeover loses nothing", async () => {
   await mkdir(folderOf("live", 2));
   const third = await open(backend, 3);
   await third.append([text("b")]);
-  await writeFile(join(folderOf("live", 3), "fence"), "4");
+  await writeFile(join(folderOf("live", 3), "fence"), noteOf("4"));
   await mkdir(folderOf("live", 4));
   await expect(third.append([text("lost")])).rejects.toMatchObject({
     code: "CHANNEL_FENCED",

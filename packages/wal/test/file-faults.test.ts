@@ -11,6 +11,7 @@ import {
   collect,
   createFileFixture,
   type FileFixture,
+  noteOf,
   pchannel,
   range,
   sequencesOf,
@@ -355,7 +356,7 @@ describe("a full disk", () => {
     await fixture.fill(old, 3);
     // As an owner leaves it that died right after its fence.
     await mkdir(fixture.folder(2));
-    await writeFile(join(fixture.folder(1), "fence"), "2");
+    await writeFile(join(fixture.folder(1), "fence"), noteOf("2"));
     full = true;
     expect(await sequencesOf(await fixture.openReader({ fs }), 0)).toEqual([0, 1, 2]);
     expect(await fixture.files(1)).not.toContain("end");

@@ -26,6 +26,11 @@ export interface FileFixture {
   close(): Promise<void>;
 }
 
+/** What a fence or an end holds that says this. */
+export function noteOf(text: string): string {
+  return `${text} ${crc32(text).toString(16).padStart(8, "0")}`;
+}
+
 /** Creates a {@linkcode FileFixture}. */
 export async function createFileFixture(): Promise<FileFixture> {
   const dir = await mkdtemp(join(tmpdir(), "millrace-log-"));

@@ -10,9 +10,10 @@
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import type { LogMark } from "../../log.ts";
-import { createOnce, makeFolder, readText } from "./files.node.ts";
+import { hasCode, makeFolder } from "./files.node.ts";
 import { readKept } from "./kept.node.ts";
-import { type LogFolder, type Segment, termFolder } from "./segment.node.ts";
+import { createNote, parseNumber, readNote } from "./note.node.ts";
+import { type LogFolder, listFiles, type Segment, termFolder } from "./segment.node.ts";
 import type { Spares } from "./spares.node.ts";
 import { readEnd, readStretch, type Stretch } from "./stretch.node.ts";
 import { type FirstPlace, readFirst } from "./truncate.node.ts";
@@ -78,7 +79,7 @@ export function createChainReader(log: LogFolder): () => Promise<Chain> {
     const chain = await walk(log, {
       readOnly: true,
       async step(current) {
-        const following = over.get(current)?.following ?? (await readFence(log, current));
+        const following = over.get(current)?.following ?? (await findFence(log, current));
         return { following, stop: following === undefined };
       },
       known: (current, start) => {
@@ -101,15 +102,43 @@ export function createChainReader(log: LogFolder): () => Promise<Chain> {
 }
 
 /** The term that fences `term`, or `undefined` while it is the last. */
-export async function readFence(log: LogFolder, term: number): Promise<number | undefined> {
-  const path = fencePath(log, term);
-  const text = await readText(log.fs, path);
-  if (text === undefined) return undefined;
-  const following = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isSafeInteger(following) && following > term) return following;
-  throw new MillraceError("DATA_LOSS", `${path} is damaged: it holds ${JSON.stringify(text)}`, {
-    expected: `a number from ${term + 1}`,
-  });
+export function readFence(log: LogFolder, term: number): Promise<number | undefined> {
+  const expected = `a number from ${term + 1} and its checksum`;
+  return readNote(log, fencePath(log, term), expected, ([following, ...more]) =>
+    more.length === 0 ? parseNumber(following, term + 1) : undefined,
+  );
+}
+
+/**
+ * The same where a missing fence would hide what is behind it: `DATA_LOSS` if there is none although a
+ * later term has segments, which nobody begins before the fence is durable.
+ */
+async function findFence(log: LogFolder, term: number): Promise<number | undefined> {
+  const following = await readFence(log, term);
+  if (following !== undefined) return following;
+  for (const name of await log.fs.list(log.folder)) {
+    const later = Number(/^term-(\d{16})$/.exec(name)?.[1] ?? 0);
+    if (later <= term || (await isWithoutSegments(log, later))) continue;
+    // It may have been placed meanwhile.
+    const placed = await readFence(log, term);
+    if (placed !== undefined) return placed;
+    throw new MillraceError(
+      "DATA_LOSS",
+      `${fencePath(log, term)} is missing, but term ${later} has been written`,
+      { expected: "the term that follows" },
+    );
+  }
+  return undefined;
+}
+
+async function isWithoutSegments(log: LogFolder, term: number): Promise<boolean> {
+  try {
+    return (await listFiles(log.fs, termFolder(log, term), term)).length === 0;
+  } catch (error) {
+    // It was dropped meanwhile.
+    if (hasCode(error, "ENOENT")) return true;
+    throw error;
+  }
 }
 
 /** The error for an owner whom `term` has followed. */
@@ -121,9 +150,9 @@ export function fenced(term: number): MillraceError {
 
 /** Fences `current` with `term` if it has no fence, and answers the term that follows it durably. */
 async function placeFence(log: LogFolder, current: number, term: number): Promise<number> {
-  let following = await readFence(log, current);
+  let following = await findFence(log, current);
   if (following === undefined) {
-    if (await createOnce(log.fs, fencePath(log, current), String(term))) return term;
+    if (await createNote(log, fencePath(log, current), String(term))) return term;
     following = (await readFence(log, current)) ?? term;
   }
   if (following >= term) throw fenced(following);
@@ -165,6 +194,12 @@ async function walkFrom(log: LogFolder, first: FirstPlace, how: Walk): Promise<C
   const terms: number[] = [];
   let { term, sequence } = first;
   for (;;) {
+    const own = termFolder(log, term);
+    if (term > 0 && !log.fs.exists(own)) {
+      throw new MillraceError("DATA_LOSS", `${own} is missing, or what says that it is gone`, {
+        expected: `the folder of term ${term}`,
+      });
+    }
     const { following, stop } = await how.step(term);
     const stretch =
       how.known?.(term, sequence) ?? (await readTerm(log, term, sequence, following, how));

@@ -22,17 +22,21 @@ export async function syncFile(fs: FileSystem, path: string): Promise<void> {
 /** Creates a folder and those above it, durably; a success if it is there. */
 export async function makeFolder(fs: FileSystem, path: string): Promise<void> {
   const above = dirname(path);
-  try {
-    await fs.makeFolder(path);
-  } catch (error) {
-    if (hasCode(error, "ENOENT") && above !== path) {
-      await makeFolder(fs, above);
-      return makeFolder(fs, path);
+  if (!fs.exists(path)) {
+    // Also if the one above is there: whoever made it may have died before its name was durable.
+    if (above !== path) await makeFolder(fs, above);
+    try {
+      await fs.makeFolder(path);
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
     }
-    if (!hasCode(error, "EEXIST")) throw error;
   }
-  // Also when it was there: whoever made it may have been about to do this.
-  await fs.syncFolder(above);
+  try {
+    await fs.syncFolder(above);
+  } catch (error) {
+    // One that may not be read cannot be synced either; it is not ours.
+    if (!hasCode(error, "EACCES", "EPERM")) throw error;
+  }
 }
 
 /**

@@ -109,7 +109,8 @@ async function findBatchBehind(
   const file = await fs.open(segment.path, "read");
   try {
     for (let offset = place.offset; ; offset += searchBytes - headerBytes) {
-      const { buffer, byteLength } = await readFully(file, offset, searchBytes);
+      const rest = Math.max(0, (await file.size()) - offset);
+      const { buffer, byteLength } = await readFully(file, offset, Math.min(rest, searchBytes));
       const window = Buffer.from(buffer, 0, byteLength);
       for (const at of findHeaders(window)) {
         if (window.readBigUInt64LE(at + headerField.term) !== BigInt(segment.term)) continue;

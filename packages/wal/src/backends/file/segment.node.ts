@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import type { Crc32 } from "../../crc32.ts";
-import { peekBatch, tryDecodeBatch } from "../../decode.ts";
+import { isSound, peekBatch, tryDecodeBatch } from "../../decode.ts";
 import type { RecordBatch } from "../../record-batch.ts";
 import type { FileSystem } from "./file-system.ts";
 import { explain, readFully } from "./files.node.ts";
@@ -166,10 +166,14 @@ export async function openSegmentReader(
   let window: Uint8Array = new Uint8Array(0);
   let windowStart = offset;
   let problem: string | undefined;
+  /** The size of the file, when last looked at. */
+  let size = 0;
 
   async function fill(bytes: number): Promise<void> {
     try {
-      window = await readFully(file, offset, bytes);
+      // So that no memory is taken for what a small segment does not have.
+      if (offset + bytes > size) size = await file.size();
+      window = await readFully(file, offset, Math.min(bytes, Math.max(0, size - offset)));
     } catch (error) {
       throw explain(error, `${segment.path} cannot be read`);
     }
@@ -202,11 +206,13 @@ export async function openSegmentReader(
     const length = cut.kind === "batch" ? cut.length : 0;
     await fill(windowFor(length));
     const start = peekBatch(window, 0);
-    // No version is 0: that is a write that was cut off.
-    if (start.kind === "unknown-version" && start.version !== 0) {
+    if (start.kind !== "none" && start.length > window.length) {
+      await fill(windowFor(start.length));
+    }
+    // If it is not sound, its version is what stood there before a write that was cut off.
+    if (start.kind === "unknown-version" && isSound(window, 0, start.length, crc32)) {
       throw damaged(segment, { sequence, offset }, `its format version is ${start.version}`);
     }
-    if (start.kind === "batch" && start.length > window.length) await fill(windowFor(start.length));
     return take();
   }
 

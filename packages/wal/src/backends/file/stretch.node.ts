@@ -14,7 +14,8 @@
 import { join } from "node:path";
 import { MillraceError } from "@millrace/types";
 import type { LogMark } from "../../log.ts";
-import { createOnce, hasCode, isFull, readText, syncFile } from "./files.node.ts";
+import { createOnce, hasCode, isFull, syncFile } from "./files.node.ts";
+import { createNote, parseNumber, readNote } from "./note.node.ts";
 import {
   createSegment,
   isSegmentName,
@@ -97,28 +98,19 @@ export async function readStretch(
 }
 
 /** Where a term ends, as it was written down; `undefined` if it was not. */
-export async function readEnd(
-  log: LogFolder,
-  term: number,
-  start = 0,
-): Promise<StretchEnd | undefined> {
-  const path = endPath(log, term);
-  const text = await readText(log.fs, path);
-  if (text === undefined) return undefined;
-  const [number = "", name = "", ...more] = text.split(" ");
-  const sequence = /^\d{1,16}$/.test(number) ? Number(number) : Number.NaN;
-  const named = name === "-" || isSegmentName(name);
-  if (Number.isSafeInteger(sequence) && sequence >= start && named && more.length === 0) {
+export function readEnd(log: LogFolder, term: number, start = 0): Promise<StretchEnd | undefined> {
+  const expected = `a number from ${start}, the name of a segment, and their checksum`;
+  return readNote(log, endPath(log, term), expected, ([number, name = "", ...more]) => {
+    const sequence = parseNumber(number, start);
+    const named = name === "-" || isSegmentName(name);
+    if (sequence === undefined || !named || more.length > 0) return undefined;
     return { sequence, last: name === "-" ? undefined : name };
-  }
-  throw new MillraceError("DATA_LOSS", `${path} is damaged: it holds ${JSON.stringify(text)}`, {
-    expected: `a number from ${start} and the name of a segment`,
   });
 }
 
 /** Writes down where a term ends, unless that was done. */
 export async function writeEnd(log: LogFolder, term: number, end: StretchEnd): Promise<void> {
-  await createOnce(log.fs, endPath(log, term), `${end.sequence} ${end.last ?? "-"}`);
+  await createNote(log, endPath(log, term), `${end.sequence} ${end.last ?? "-"}`);
 }
 
 /** Writes down the end of a fenced term as it was found; `false` if a reader cannot. */
