@@ -271,6 +271,26 @@ test("what may have reached a vchannel is not aborted without force, and goes on
   await world.settle(broadcaster.close());
 });
 
+test("what an earlier process may have tried counts as what may have arrived", async () => {
+  const world = createWorld();
+  const run = await world.start();
+  world.onAppend = () => {
+    throw noOwner();
+  };
+  run.broadcaster.broadcast(world.request(["a"], [key("x")])).catch(() => undefined);
+  await world.clock.advance(1000);
+  run.kill();
+  await world.settle(run.broadcaster.close());
+  const { broadcaster } = await world.start();
+  await world.clock.advance(1000);
+  expect(broadcaster.tasks()[0]?.copies.map(({ state }) => state)).toEqual(["unknown", "unknown"]);
+  const refused = broadcaster.abort(1n);
+  await expect(world.settle(refused)).rejects.toMatchObject({ code: "PRECONDITION_FAILED" });
+  await world.settle(broadcaster.abort(1n, { force: "forget" }));
+  expect(broadcaster.tasks()).toEqual([]);
+  await world.settle(broadcaster.close());
+});
+
 test("by force it finishes without those that lack it, or is forgotten", async () => {
   const world = createWorld();
   const { broadcaster } = await world.start();

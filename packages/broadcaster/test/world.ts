@@ -96,6 +96,11 @@ export function createWorld(seed = 1, fault?: PlantedFault): World {
   const has = (vchannel: string, id: bigint): StoredCopy | undefined =>
     logs.get(vchannel)?.find((copy) => copy.id === id);
 
+  const recordOf = async (id: bigint): Promise<string | undefined> => {
+    const entry = await meta.get(`broadcast/tasks/${id.toString().padStart(20, "0")}`);
+    return entry && new TextDecoder().decode(entry.value);
+  };
+
   const start = async (options: Partial<BroadcasterOptions> = {}): Promise<Run> => {
     let alive = true;
     let left = Number.POSITIVE_INFINITY;
@@ -149,11 +154,12 @@ export function createWorld(seed = 1, fault?: PlantedFault): World {
 
     const append: VchannelAppend = async (vchannel, message, { idempotencyKey, signal }) => {
       const id = BigInt(idempotencyKey.slice("broadcast/".length));
-      await delay(clock, random.next() * 20, signal);
+      // Some are so slow that a successor may be done first.
+      await delay(clock, random.next() * (random.next() < 0.1 ? 300 : 20), signal);
       return effect(async () => {
         asked.set(id, JSON.parse(new TextDecoder().decode(message.header)) as Asked);
         world.onAppend(vchannel, "before");
-        const saved = await meta.get(`broadcast/tasks/${id.toString().padStart(20, "0")}`);
+        const saved = await recordOf(id);
         if (!saved && fault === undefined) violations.push(`${id} is appended before it is saved`);
         const log = logs.get(vchannel) ?? [];
         logs.set(vchannel, log);
@@ -180,6 +186,9 @@ export function createWorld(seed = 1, fault?: PlantedFault): World {
 
     const act = async (id: bigint): Promise<void> => {
       calls.set(id, (calls.get(id) ?? 0) + 1);
+      if ((await recordOf(id))?.includes('"state":"done"')) {
+        violations.push(`callback of ${id} after its end`);
+      }
       for (const place of placesOf(id)) {
         if (!has(place, id)) violations.push(`callback of ${id} before its copy in ${place}`);
       }
