@@ -11,6 +11,7 @@ import { createPipeline } from "./append/pipeline.ts";
 import { createRoom } from "./append/room.ts";
 import { createThrottle } from "./append/throttle.ts";
 import { createTxnCalls } from "./append/txn-calls.ts";
+import { createBatchMemory } from "./batch-memory.ts";
 import type { Log } from "./log.ts";
 import type { OpenWalOptions } from "./open-wal.ts";
 import { read } from "./read/reader.ts";
@@ -34,8 +35,13 @@ export function createWal(
   options: OpenWalOptions & { logger: Logger },
 ): Wal {
   const { pchannel, term, clock, logger } = options;
-  const maxAgeMs = options.tailMs ?? 30_000;
-  const tail = createTailBuffer({ maxBytes: options.tailBytes ?? 64 * mib, maxAgeMs });
+  const memory = log.releasesBatches ? createBatchMemory(16 * mib) : undefined;
+  const tail = createTailBuffer({
+    maxBytes: options.tailBytes ?? 64 * mib,
+    maxAgeMs: options.tailMs ?? 30_000,
+    // What no reader has seen nobody needs any more.
+    onUnread: (batch) => memory?.release(batch.bytes),
+  });
   const room = createRoom(options.maxWaitingBytes ?? 64 * mib);
   const locks = createLocks();
   const timings = createTimings(logger, { pchannel, term });
@@ -76,7 +82,7 @@ export function createWal(
     lastTick: state.lastTick,
     previousChecksum: state.checksum,
     maxBatchBytes: options.maxBatchBytes,
-    crc32: options.crc32,
+    codec: { crc32: options.crc32, allocate: memory?.allocate },
     clock,
     timings,
     onBatch,
@@ -171,7 +177,7 @@ export function createWal(
       stages: timings.stages(),
     }),
     snapshot: takeSnapshot,
-    truncate: (before) => log.truncate(state.txns.oldest(Math.min(before, state.next))),
+    truncate: (before) => log.truncate(Math.min(before, state.txns.oldest(state.next))),
     signal: ending.signal,
     close() {
       closed ??= close();

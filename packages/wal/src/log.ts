@@ -52,6 +52,11 @@ export interface Log extends LogReader {
    * succeed. After any other rejection all later calls reject.
    */
   append(batch: RecordBatch): Promise<void>;
+  /**
+   * A batch's bytes may be overwritten when its `append` has resolved: the log does not hold on to them.
+   * Absent: it does.
+   */
+  readonly releasesBatches?: true;
   /** Forgets batches before a sequence. Best effort: some may stay, and the last one always does. */
   truncate(before: number): Promise<void>;
   /** The place of the next batch. Absent: the backend needs no marks. */

@@ -14,8 +14,7 @@ import {
   type TickBlock,
   type TickSource,
 } from "@millrace/types";
-import type { Crc32 } from "./crc32.ts";
-import { type BatchAppend, encodeBatch } from "./encode.ts";
+import { type BatchAppend, type CodecOptions, encodeBatch } from "./encode.ts";
 import { maxBatchMessages } from "./format.ts";
 import type { Log } from "./log.ts";
 import type { RecordBatch, WalMessage } from "./record-batch.ts";
@@ -53,7 +52,8 @@ export interface SequencerOptions {
   maxBatchBytes?: number | undefined;
   /** How many batches may be at the log at once. Default 2. */
   maxInFlight?: number | undefined;
-  crc32?: Crc32 | undefined;
+  /** How batches are encoded. */
+  codec?: CodecOptions | undefined;
   /** Times the stages. Default: they are not timed. */
   clock?: Clock | undefined;
   timings: Timings;
@@ -115,7 +115,7 @@ const overlapBytes = 128 * 1024;
 
 /** Creates the sequencer of a log. */
 export function createSequencer(options: SequencerOptions): Sequencer {
-  const { log, ticks, crc32, clock, timings, onBatch, onSettled, onFailure } = options;
+  const { log, ticks, codec, clock, timings, onBatch, onSettled, onFailure } = options;
   const maxBatchBytes = options.maxBatchBytes ?? 4 * 1024 * 1024;
   const maxInFlight = options.maxInFlight ?? 2;
 
@@ -291,7 +291,7 @@ export function createSequencer(options: SequencerOptions): Sequencer {
       const { term } = log;
       const encoded = before ? withBefore(appends, before) : appends;
       const input = { term, sequence: nextSequence, firstTick, previousChecksum, appends: encoded };
-      batch = encodeBatch(input, { crc32 });
+      batch = encodeBatch(input, codec);
     } catch (error) {
       refuse(appends, syncs, error);
       return;

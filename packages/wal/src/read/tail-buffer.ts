@@ -12,6 +12,8 @@ export interface TailBufferOptions {
   maxBytes: number;
   /** How long a batch is held, in milliseconds. Default: only bytes count. */
   maxAgeMs?: number | undefined;
+  /** Called with each batch that is forgotten and was never answered by `get`. */
+  onUnread?: ((batch: RecordBatch) => void) | undefined;
 }
 
 /** The newest batches, dense by sequence, bounded in bytes and age. */
@@ -31,6 +33,8 @@ export interface TailBuffer {
 interface Entry {
   batch: RecordBatch;
   pushedAt: number;
+  /** Somebody has got it, and may hold it for as long as they like. */
+  read: boolean;
 }
 
 /** What a batch costs besides its bytes, about. */
@@ -38,7 +42,7 @@ const overheadBytes = 512;
 
 /** Creates a buffer that is empty. */
 export function createTailBuffer(options: TailBufferOptions): TailBuffer {
-  const { maxBytes, maxAgeMs = Number.POSITIVE_INFINITY } = options;
+  const { maxBytes, maxAgeMs = Number.POSITIVE_INFINITY, onUnread } = options;
   // In order of insertion, which is the order of sequences.
   const entries = new Map<number, Entry>();
   let bytes = 0;
@@ -48,16 +52,21 @@ export function createTailBuffer(options: TailBufferOptions): TailBuffer {
       if (!due(oldest)) return;
       entries.delete(sequence);
       bytes -= oldest.batch.bytes.length + overheadBytes;
+      if (!oldest.read) onUnread?.(oldest.batch);
     }
   }
 
   return {
     push(batch, now = Number.POSITIVE_INFINITY) {
-      entries.set(batch.sequence, { batch, pushedAt: now });
+      entries.set(batch.sequence, { batch, pushedAt: now, read: false });
       bytes += batch.bytes.length + overheadBytes;
       if (bytes > maxBytes) forgetWhile(() => bytes > maxBytes);
     },
-    get: (sequence) => entries.get(sequence)?.batch,
+    get(sequence) {
+      const entry = entries.get(sequence);
+      if (entry) entry.read = true;
+      return entry?.batch;
+    },
     expire(now) {
       forgetWhile(({ pushedAt }) => now - pushedAt >= maxAgeMs);
     },

@@ -75,6 +75,7 @@ export async function openFileLog(options: FileLogOptions): Promise<Log> {
     term,
     bounds: () => ({ first: segments[0]?.first ?? writer.next(), next: writer.next() }),
     append: (batch) => writer.append(batch),
+    releasesBatches: true,
     read: (from, { signal } = {}) =>
       readSegments({ log, segments, next: writer.next }, from, signal),
     truncate: (before) => queue("the log cannot be truncated", () => truncate(before)),
