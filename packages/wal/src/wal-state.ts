@@ -55,9 +55,9 @@ export function createWalState(maxKeys: number, snapshot?: WalSnapshot): WalStat
   const txns = createTransactions(snapshot?.txns);
   const keys = createKeyWindow(maxKeys, snapshot?.keys);
 
-  const remember = ({ vchannel, idempotencyKey, txn, ...place }: AppliedAppend): void => {
+  const remember = (append: AppliedAppend): void => {
+    const { vchannel, idempotencyKey, txn, id, firstTick, count } = append;
     if (idempotencyKey === "") return;
-    const { id, firstTick, count } = place;
     if (txn === 0n) keys.remember(vchannel, idempotencyKey, { id, firstTick, count });
     else txns.open.get(txn)?.keys.set(idempotencyKey, { id, firstTick, count });
   };

@@ -64,6 +64,11 @@ export function isTxnControl(type: number): boolean {
   return type === beginTxn || type === commitTxn || type === rollbackTxn;
 }
 
+/** `true` if a log's own state depends on such messages, and not only on their keys and transactions. */
+export function changesState(type: number): boolean {
+  return isExclusive(type) || isTxnControl(type) || type === createSegment;
+}
+
 /** `true` if an append of this type must be an append of its own. */
 export function standsAlone(type: number): boolean {
   return isExclusive(type) || isSelfControlled(type);

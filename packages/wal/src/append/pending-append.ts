@@ -8,59 +8,61 @@ import type { MillraceError, Tick } from "@millrace/types";
 import type { BatchAppend } from "../encode.ts";
 import type { RecordBatch, WalMessage } from "../record-batch.ts";
 import type { SequencedAppend } from "../sequencer.ts";
-import type { AppendResult } from "../wal.ts";
+import type { AppendOptions, AppendResult } from "../wal.ts";
 import type { WalState } from "../wal-state.ts";
 import type { Companions } from "./companions.ts";
 import type { AppendPlace } from "./key-window.ts";
-import { insert, remove } from "./message-types.ts";
+import { changesState } from "./message-types.ts";
 import type { Txn } from "./transactions.ts";
 
-/** What a {@linkcode PendingAppend} is made of. */
-export interface PendingAppendInput {
-  state: WalState;
-  /** At least one. */
-  messages: readonly WalMessage[];
-  idempotencyKey: string;
-  txn: Tick;
-  barrier: Tick;
-  bytes: number;
-  /** The open transaction that it is appended to, whose bytes include it already. */
-  session?: Txn | undefined;
-  /** Bytes of its messages that count for `session`. */
-  sessionBytes?: number | undefined;
-  /** Called when its batch is formed; what goes with it. */
-  companions?: (() => Companions | undefined) | undefined;
-  /** How many companions it has at most. Default 0. */
-  mostCompanions?: number | undefined;
-  /** Called when it is settled, before its caller is told. */
-  settled(): void;
-}
-
 const none: readonly BatchAppend[] = [];
+const ignore = (): void => undefined;
 
-/** An append on its way. A class, not closures: one is made for each append. */
+/** An append on its way. A class, without closures of its own: one is made for each append. */
 export class PendingAppend implements SequencedAppend {
   readonly messages: readonly WalMessage[];
-  readonly mostMessages: number;
   readonly idempotencyKey: string;
   readonly txn: Tick;
   readonly barrier: Tick;
+  /** As encoded. */
   readonly bytes: number;
   /** Resolves when it is durable. */
   readonly result: Promise<AppendResult>;
-  readonly #input: PendingAppendInput;
-  #companions: Companions | undefined;
-  #resolve: (result: AppendResult) => void = () => undefined;
-  #reject: (error: MillraceError) => void = () => undefined;
+  /** The most messages it has, with its companions. */
+  mostMessages: number;
+  /** The open transaction that it is appended to, whose bytes include it already. */
+  session: Txn | undefined;
+  /** Bytes of its messages that count for `session`. */
+  sessionBytes: number;
+  /** Called when its batch is formed; what goes with it. */
+  companions: (() => Companions | undefined) | undefined;
+  /** Called when it is settled, before its caller is told. */
+  settled: (append: PendingAppend) => void;
+  readonly #state: WalState;
+  #claimed: Companions | undefined;
+  #resolve: (result: AppendResult) => void;
+  #reject: (error: MillraceError) => void;
 
-  constructor(input: PendingAppendInput) {
-    this.messages = input.messages;
-    this.mostMessages = input.messages.length + (input.mostCompanions ?? 0);
-    this.idempotencyKey = input.idempotencyKey;
-    this.txn = input.txn;
-    this.barrier = input.barrier;
-    this.bytes = input.bytes;
-    this.#input = input;
+  constructor(
+    state: WalState,
+    messages: readonly WalMessage[],
+    bytes: number,
+    { idempotencyKey = "", txn = 0n, barrier = 0n }: AppendOptions,
+  ) {
+    this.messages = messages;
+    this.idempotencyKey = idempotencyKey;
+    this.txn = txn;
+    this.barrier = barrier;
+    this.bytes = bytes;
+    this.mostMessages = messages.length;
+    this.session = undefined;
+    this.sessionBytes = 0;
+    this.companions = undefined;
+    this.settled = ignore;
+    this.#state = state;
+    this.#claimed = undefined;
+    this.#resolve = ignore;
+    this.#reject = ignore;
     this.result = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -68,34 +70,35 @@ export class PendingAppend implements SequencedAppend {
   }
 
   before(): readonly BatchAppend[] {
-    this.#companions ??= this.#input.companions?.();
-    return this.#companions?.appends ?? none;
+    if (!this.companions) return none;
+    this.#claimed ??= this.companions();
+    return this.#claimed?.appends ?? none;
   }
 
   committed(batch: RecordBatch, index: number): void {
-    const { state, session } = this.#input;
-    const { messages, idempotencyKey, txn } = this;
+    const { messages, session, idempotencyKey, txn } = this;
     const id = { sequence: batch.sequence, index };
     const firstTick = index === 0 ? batch.firstTick : batch.firstTick + BigInt(index);
     const count = messages.length;
-    this.#companions?.committed(batch, index - this.#companions.appends.length);
+    this.#claimed?.committed(batch, index - this.#claimed.appends.length);
     const { type, vchannel, header } = messages[0] as WalMessage;
-    if ((type !== insert && type !== remove) || idempotencyKey !== "" || txn !== 0n) {
-      state.applyAppend({ type, vchannel, header, id, firstTick, count, idempotencyKey, txn });
+    if (changesState(type) || idempotencyKey !== "" || txn !== 0n) {
+      const place = { id, firstTick, count };
+      this.#state.applyAppend({ type, vchannel, header, ...place, idempotencyKey, txn });
     }
     if (session) leave(session);
-    this.#input.settled();
-    this.#resolve(resultOf({ id, firstTick, count }, false, state));
+    this.settled(this);
+    this.#resolve(resultOf({ id, firstTick, count }, false, this.#state));
   }
 
   failed(error: MillraceError): void {
-    const { state, session, sessionBytes = 0 } = this.#input;
-    this.#companions?.failed();
+    const { session, sessionBytes } = this;
+    this.#claimed?.failed();
     if (session) {
-      state.txns.grow(session, -sessionBytes);
+      this.#state.txns.grow(session, -sessionBytes);
       leave(session);
     }
-    this.#input.settled();
+    this.settled(this);
     this.#reject(error);
   }
 }

@@ -19,12 +19,11 @@ import { rollBackOpen } from "./companions.ts";
 import { keyName } from "./key-window.ts";
 import type { Locks } from "./locks.ts";
 import { createCollection, insert, isData, isExclusive } from "./message-types.ts";
-import { PendingAppend, type PendingAppendInput, resultOf } from "./pending-append.ts";
+import { PendingAppend, resultOf } from "./pending-append.ts";
 import type { Room } from "./room.ts";
 import { claimSegments, type SegmentLimits } from "./segments.ts";
 import { insertFacts, type Vchannel } from "./shards.ts";
 import type { Throttle } from "./throttle.ts";
-import type { Txn } from "./transactions.ts";
 
 /** Options of {@linkcode createPipeline}. */
 export interface PipelineOptions {
@@ -57,15 +56,6 @@ export interface Pipeline {
   counters(): { appends: number; refused: number };
 }
 
-interface Admission {
-  messages: readonly WalMessage[];
-  first: WalMessage;
-  options: AppendOptions;
-  key: string;
-  txn: Tick;
-  bytes: number;
-}
-
 /** Creates the pipeline of a log. */
 export function createPipeline(options: PipelineOptions): Pipeline {
   const { sequencer, state, room, locks, throttle, segments } = options;
@@ -80,79 +70,84 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     appendOptions: AppendOptions,
   ): Promise<AppendResult> {
     sequencer.check();
-    appendOptions.signal?.throwIfAborted();
-    const { idempotencyKey: key = "", txn = 0n, whenFull } = appendOptions;
-    const first = checkMessages(messages, key);
-    const bytes = encodedAppendBytes({ messages, idempotencyKey: key });
+    const { idempotencyKey = "", signal, whenFull } = appendOptions;
+    signal?.throwIfAborted();
+    const { type, vchannel } = checkMessages(messages, idempotencyKey);
+    const bytes = encodedAppendBytes({ messages, idempotencyKey });
     checkSize(bytes, options.maxAppendBytes);
-    if (isData(first.type)) throttle?.admit(bytes);
-    const admission: Admission = { messages, first, options: appendOptions, key, txn, bytes };
+    if (isData(type)) throttle?.admit(bytes);
+    const append = new PendingAppend(state, messages, bytes, appendOptions);
     if (!room.tryTake(bytes)) {
       if (whenFull !== "wait") throw room.refusal();
-      return admitLater(admission, room.take(bytes, appendOptions.signal));
+      return admitLater(append, room.take(bytes, signal), signal);
     }
-    const blocker = locks.blocker(first.vchannel, isExclusive(first.type));
-    return blocker ? admitLater(admission, blocker) : enter(admission);
+    const blocker = locks.blocker(vchannel, isExclusive(type));
+    return blocker ? admitLater(append, blocker, signal) : enter(append);
   }
 
-  async function admitLater(admission: Admission, ready: Promise<void>): Promise<AppendResult> {
-    const { first, options: appendOptions } = admission;
+  async function admitLater(
+    append: PendingAppend,
+    ready: Promise<void>,
+    signal: AbortSignal | undefined,
+  ): Promise<AppendResult> {
+    const { type, vchannel } = firstOf(append);
     await ready;
     for (;;) {
-      const blocker = locks.blocker(first.vchannel, isExclusive(first.type));
+      const blocker = locks.blocker(vchannel, isExclusive(type));
       if (!blocker) break;
       await blocker;
     }
-    if (appendOptions.signal?.aborted) {
-      room.give(admission.bytes);
-      throw appendOptions.signal.reason;
+    if (signal?.aborted) {
+      room.give(append.bytes);
+      throw signal.reason;
     }
-    return enter(admission);
+    return enter(append);
   }
 
   /** Takes an append that has its room, which is given back when it is settled or not taken. */
-  function enter(admission: Admission): Promise<AppendResult> {
+  function enter(append: PendingAppend): Promise<AppendResult> {
     try {
       sequencer.check();
-      const earlier = existing(admission);
-      if (!earlier) return sequence(admission);
-      room.give(admission.bytes);
+      const earlier = existing(append);
+      if (!earlier) return sequence(append);
+      room.give(append.bytes);
       return earlier;
     } catch (error) {
-      room.give(admission.bytes);
+      room.give(append.bytes);
       throw error;
     }
   }
 
-  function existing({ first, key, txn }: Admission): Promise<AppendResult> | undefined {
-    const found = key === "" ? undefined : find(first.vchannel, key, txn);
-    if (found || first.type !== createCollection) return found;
-    const origin = shards.vchannels.get(first.vchannel);
+  function existing(append: PendingAppend): Promise<AppendResult> | undefined {
+    const { idempotencyKey: key, txn } = append;
+    const { type, vchannel } = firstOf(append);
+    const found = key === "" ? undefined : find(vchannel, key, txn);
+    if (found || type !== createCollection) return found;
+    const origin = shards.vchannels.get(vchannel);
     if (!origin) return undefined;
     const { id, tick: firstTick } = origin;
     return Promise.resolve(resultOf({ id, firstTick, count: 1 }, true, state));
   }
 
-  function sequence(admission: Admission): Promise<AppendResult> {
-    const { messages, first, txn } = admission;
-    const { type, vchannel } = first;
-    if (isExclusive(type)) return sequenceExclusive(admission);
+  function sequence(append: PendingAppend): Promise<AppendResult> {
+    const { messages, txn } = append;
+    const { type, vchannel } = firstOf(append);
+    if (isExclusive(type)) return sequenceExclusive(append);
     const shard = vchannelOf(vchannel);
     if (shard) checkInserts(shard, messages);
-    const session = txn === 0n ? undefined : joinTxn(txn, vchannel, messages);
-    const segmented = segments && shard && type === insert;
-    return start(admission, {
-      session,
-      sessionBytes: session && dataBytes(messages),
-      companions: segmented ? () => claimSegments(shard, messages, segments) : undefined,
-      mostCompanions: segmented ? messages.length : 0,
-    });
+    if (txn !== 0n) joinTxn(append);
+    if (segments && shard && type === insert) {
+      append.companions = () => claimSegments(shard, messages, segments);
+      append.mostMessages += messages.length;
+    }
+    append.settled = onSettled;
+    return start(append);
   }
 
   /** What is exclusive ends the transactions that are open, and holds back what comes after it. */
-  function sequenceExclusive(admission: Admission): Promise<AppendResult> {
-    const { type, vchannel } = admission.first;
-    if (admission.txn !== 0n) {
+  function sequenceExclusive(append: PendingAppend): Promise<AppendResult> {
+    const { type, vchannel } = firstOf(append);
+    if (append.txn !== 0n) {
       throw invalid("txn", "what changes a vchannel cannot be part of a transaction");
     }
     if (type === createCollection && vchannel === "") {
@@ -161,61 +156,40 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     if (type !== createCollection) vchannelOf(vchannel);
     const release = locks.hold(vchannel);
     const rollbacks = rollBackOpen(state, vchannel);
-    return start(
-      admission,
-      { companions: () => rollbacks, mostCompanions: rollbacks?.appends.length ?? 0 },
-      release,
-    );
+    append.companions = () => rollbacks;
+    append.mostMessages += rollbacks?.appends.length ?? 0;
+    append.settled = () => {
+      release();
+      onSettled(append);
+    };
+    return start(append);
   }
 
-  function start(
-    { messages, first, options: appendOptions, key, txn, bytes }: Admission,
-    more: Partial<PendingAppendInput>,
-    release?: () => void,
-  ): Promise<AppendResult> {
-    const name = key === "" ? "" : nameOf(first.vchannel, key, txn);
-    const pending = new PendingAppend({
-      state,
-      messages,
-      idempotencyKey: key,
-      txn,
-      barrier: appendOptions.barrier ?? 0n,
-      bytes,
-      ...more,
-      settled() {
-        if (name !== "") underWay.delete(name);
-        release?.();
-        room.give(bytes);
-      },
-    });
-    sequencer.add(pending);
+  function start(append: PendingAppend): Promise<AppendResult> {
+    sequencer.add(append);
     appends++;
-    if (name !== "") underWay.set(name, pending.result);
-    return pending.result;
+    if (append.idempotencyKey !== "") underWay.set(nameOf(append), append.result);
+    return append.result;
+  }
+
+  function onSettled(append: PendingAppend): void {
+    if (append.idempotencyKey !== "") underWay.delete(nameOf(append));
+    room.give(append.bytes);
   }
 
   function appendOwn(message: WalMessage, key = "", txn: Tick = 0n): Promise<AppendResult> {
-    const name = key === "" ? "" : nameOf(message.vchannel, key, 0n);
     const messages = [message];
-    const pending = new PendingAppend({
-      state,
-      messages,
-      idempotencyKey: key,
-      txn,
-      barrier: 0n,
-      bytes: encodedAppendBytes({ messages, idempotencyKey: key }),
-      settled() {
-        if (name !== "") underWay.delete(name);
-      },
-    });
-    sequencer.add(pending);
-    if (name !== "") underWay.set(name, pending.result);
-    return pending.result;
+    const bytes = encodedAppendBytes({ messages, idempotencyKey: key });
+    const append = new PendingAppend(state, messages, bytes, { idempotencyKey: key, txn });
+    if (key !== "") append.settled = () => underWay.delete(nameOf(append));
+    sequencer.add(append);
+    if (key !== "") underWay.set(nameOf(append), append.result);
+    return append.result;
   }
 
-  function joinTxn(name: Tick, vchannel: string, messages: readonly WalMessage[]): Txn {
-    const txn = txns.find(name, vchannel);
-    const bytes = dataBytes(messages);
+  function joinTxn(append: PendingAppend): void {
+    const txn = txns.find(append.txn, firstOf(append).vchannel);
+    const bytes = dataBytes(append.messages);
     if (txns.bytes() + bytes > options.maxOpenTxnBytes) {
       const most = `${options.maxOpenTxnBytes} are allowed`;
       throw new MillraceError(
@@ -226,11 +200,12 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     }
     txns.grow(txn, bytes);
     txn.onTheirWay++;
-    return txn;
+    append.session = txn;
+    append.sessionBytes = bytes;
   }
 
   function find(vchannel: string, key: string, txn: Tick): Promise<AppendResult> | undefined {
-    const earlier = underWay.get(nameOf(vchannel, key, txn));
+    const earlier = underWay.get(underWayName(vchannel, key, txn));
     if (earlier) return earlier.then((result) => ({ ...result, duplicate: true }));
     const place = txn === 0n ? state.keys.find(vchannel, key) : txns.open.get(txn)?.keys.get(key);
     return place && Promise.resolve(resultOf(place, true, state));
@@ -269,8 +244,16 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   };
 }
 
+function firstOf({ messages }: PendingAppend): WalMessage {
+  return messages[0] as WalMessage;
+}
+
+function nameOf(append: PendingAppend): string {
+  return underWayName(firstOf(append).vchannel, append.idempotencyKey, append.txn);
+}
+
 /** The name under which an append with a key is on its way. */
-function nameOf(vchannel: string, key: string, txn: Tick): string {
+function underWayName(vchannel: string, key: string, txn: Tick): string {
   return txn === 0n ? keyName(vchannel, key) : keyName(`${vchannel}\0${txn}`, key);
 }
 
