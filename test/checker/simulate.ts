@@ -189,7 +189,8 @@ export function simulate(seed: number, steps = 200): HistoryEvent[] {
     const behind = counted.filter(({ resume }) => resume >= first);
     if (kind === "after" && view === "deliveries" && behind.length > 0) {
       const delivery = pick(behind);
-      history.push({ kind: "read", reader: name, view, from: { after: delivery.tick }, vchannel });
+      const from = { after: delivery.tick, since: 0 };
+      history.push({ kind: "read", reader: name, view, from, vchannel });
       const next = counted.indexOf(delivery) + 1;
       readers.push({ name, view, next, limit: 0, vchannel });
       return;

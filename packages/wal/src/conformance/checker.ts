@@ -14,18 +14,27 @@ import type { HistoryEvent } from "./history.ts";
 
 export type { Violation, ViolationKind } from "./check/facts.ts";
 
+/** Options of {@linkcode checkHistory}. */
+export interface CheckOptions {
+  /** Appends of one owner are acknowledged in the order in which they stand in the log. Default true. */
+  ordered?: boolean;
+}
+
 /**
  * Says what is wrong with a history; nothing if all is well. It knows the log from the readers of
  * batches alone: for a verdict on everything, let one of them begin at the earliest place after all is
  * written, and one follow the log while it is truncated. Throws an `Error` if the history itself makes
  * no sense, such as an outcome without an operation.
  */
-export function checkHistory(history: readonly HistoryEvent[]): Violation[] {
+export function checkHistory(
+  history: readonly HistoryEvent[],
+  options: CheckOptions = {},
+): Violation[] {
   const violations: Violation[] = [];
   const report = (kind: Violation["kind"], message: string): void => {
     violations.push({ kind, message });
   };
-  const facts = gatherFacts(history, report);
+  const facts = gatherFacts(history, options.ordered ?? true, report);
   const log = gatherLog(facts, report);
   checkBatchReaders(facts, log, report);
   checkAppends(facts, log, report);

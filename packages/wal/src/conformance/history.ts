@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { Position, Tick } from "@millrace/types";
+import type { ErrorCode, Position, Tick } from "@millrace/types";
 
 /** Something that is waited for: the number by which its events are put together. */
 export type OperationId = number;
@@ -87,6 +87,8 @@ export interface SettledEvent {
 export interface FailedEvent {
   kind: "failed";
   op: OperationId;
+  /** Why; `TRANSACTION_EXPIRED` says of a commit that the transaction never counts. */
+  code?: ErrorCode | undefined;
 }
 
 /** An owner asks for what is before a sequence to be forgotten. */
@@ -104,9 +106,9 @@ export interface ReadEvent {
   view: "batches" | "deliveries";
   /**
    * Where: the first that is left, behind what was written when it began, this sequence, or behind the
-   * delivery with this tick, of which nothing may be missed.
+   * delivery with this tick, which a reader got that left out what was begun before `since`.
    */
-  from: "earliest" | "latest" | { sequence: number } | { after: Tick };
+  from: "earliest" | "latest" | { sequence: number } | { after: Tick; since: number };
   /** Only what counts from later than this tick on. */
   afterTick?: Tick | undefined;
   /** Only messages of this vchannel or the empty one, or batches that have any. */

@@ -9,6 +9,7 @@ import { MillraceError, type Random, type Tick } from "@millrace/types";
 import { encodeBatch } from "../encode.ts";
 import type { Log, LogBackend, LogReader } from "../log.ts";
 import type { RecordBatch } from "../record-batch.ts";
+import { below, chance } from "./chance.ts";
 import type { HistoryEvent, ReadEvent, SeenBatch } from "./history.ts";
 import { nextTurns } from "./turns.ts";
 
@@ -28,6 +29,8 @@ interface World extends LogHistoryOptions {
   /** Logs to be closed in the end. */
   logs: LogReader[];
   lastTick: Tick;
+  /** The highest term that was opened. */
+  highestOpen: number;
   ops: number;
   messages: number;
   readers: number;
@@ -47,6 +50,7 @@ export async function runLogHistory(options: LogHistoryOptions): Promise<History
     history: [],
     logs: [],
     lastTick: 0n,
+    highestOpen: 0,
     ops: 0,
     messages: 0,
     readers: 0,
@@ -79,14 +83,6 @@ export async function runLogHistory(options: LogHistoryOptions): Promise<History
   for (const log of world.logs) await log.close();
   if (world.failures.length > 0) throw world.failures[0];
   return world.history;
-}
-
-function below(random: Random, limit: number): number {
-  return Math.floor(random.next() * limit);
-}
-
-function chance(random: Random, probability: number): boolean {
-  return random.next() < probability;
 }
 
 function anyBackend({ backends, random }: World): LogBackend {
@@ -122,6 +118,7 @@ async function open(world: World, term: number): Promise<Log | undefined> {
   history.push({ kind: "open", term });
   try {
     const log = await anyBackend(world).open(pchannel, term);
+    world.highestOpen = Math.max(world.highestOpen, term);
     history.push({ kind: "opened", term, next: log.bounds().next });
     world.logs.push(log);
     return log;
@@ -143,13 +140,15 @@ async function read(
   const reader = `${who} (${world.readers++})`;
   const request: ReadEvent = { kind: "read", reader, view: "batches", from: { sequence } };
   history.push(request);
+  // What a later owner has acknowledged, a former one need not know.
+  const isCurrent = !("term" in log) || (log.term as number) >= world.highestOpen;
   try {
     for await (const batch of log.read(sequence)) {
       history.push({ kind: "batch", reader, batch: seen(batch) });
       see(batch);
       if (chance(random, 0.02)) await nextTurns(3);
     }
-    history.push({ kind: "complete", reader });
+    if (isCurrent) history.push({ kind: "complete", reader });
   } catch (error) {
     if (!MillraceError.is(error, "OUT_OF_RANGE")) throw error;
     history.push({ kind: "out-of-range", reader, first: Number(error.expected) });

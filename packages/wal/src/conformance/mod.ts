@@ -4,6 +4,7 @@
  * @module
  */
 
-export { checkHistory, type Violation, type ViolationKind } from "./checker.ts";
+export { type CheckOptions, checkHistory, type Violation, type ViolationKind } from "./checker.ts";
 export * from "./history.ts";
 export { describeLogBackend, type LogBackendHarness } from "./log-backend.ts";
+export { describeWal } from "./wal.ts";

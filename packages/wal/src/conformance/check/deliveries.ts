@@ -101,7 +101,11 @@ function checkCommit(facts: Facts, txn: Tick, id: Position, report: Report): voi
     );
   }
   for (const operation of commits) {
-    const { ack } = operation;
+    const { ack, expired } = operation;
+    if (expired) {
+      const what = `${describeOperation(operation)} was told that it never is`;
+      report("failed-but-seen", `${where}, but ${what}`);
+    }
     if (!ack || comparePositions(ack.id, id) === 0) continue;
     const what = `${describeOperation(operation)} was acknowledged at ${describePlace(ack.id)}`;
     report("doubled", `${where}, but ${what}`);
@@ -150,6 +154,7 @@ function checkDeliveryReader(
   const start = typeof from === "object" && "sequence" in from ? from.sequence : 0;
   const after = startTick(reader.request);
   let limit = from === "earliest" ? reader.truncatedTo : start;
+  if (typeof from === "object" && "since" in from) limit = from.since;
   // What began before the place where it could begin, it may leave out.
   const due = (delivery: Expected): boolean => delivery.begin >= limit && delivery.tick > after;
   let at = firstAbove(expected, start, after);

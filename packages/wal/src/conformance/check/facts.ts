@@ -25,6 +25,8 @@ export interface Operation {
   ack?: AcknowledgedEvent;
   /** `unknown`: it may or may not have had an effect. */
   outcome: "acknowledged" | "failed" | "unknown";
+  /** It was told that the transaction never counts. */
+  expired: boolean;
   /** The last operation in the log that was acknowledged before this was asked for. */
   precededBy: Operation | undefined;
   /** A higher term that was open before this was asked for. */

@@ -8,6 +8,7 @@ import { comparePositions, type Tick } from "@millrace/types";
 import type {
   AcknowledgedEvent,
   AppendEvent,
+  FailedEvent,
   HistoryEvent,
   OpenedEvent,
   OperationId,
@@ -24,7 +25,11 @@ import {
 } from "./facts.ts";
 
 /** Puts a history together, and reports what is wrong with the order of its events by itself. */
-export function gatherFacts(history: readonly HistoryEvent[], report: Report): Facts {
+export function gatherFacts(
+  history: readonly HistoryEvent[],
+  ordered: boolean,
+  report: Report,
+): Facts {
   const facts: Facts = {
     operations: [],
     appends: [],
@@ -34,7 +39,7 @@ export function gatherFacts(history: readonly HistoryEvent[], report: Report): F
     owners: [],
     truncatedTo: 0,
   };
-  const asked = gatherOperations(facts, report);
+  const asked = gatherOperations(facts, ordered, report);
   const read = gatherReaders(facts, asked.preceding, report);
   for (const event of history) {
     if ("reader" in event) read(event);
@@ -49,6 +54,7 @@ type OwnerSideEvent = Exclude<HistoryEvent, ReaderSideEvent>;
 /** Takes what owners were asked for and answered. */
 function gatherOperations(
   facts: Facts,
+  ordered: boolean,
   report: Report,
 ): { take(event: OwnerSideEvent): void; preceding(): Operation | undefined } {
   const operations = new Map<OperationId, Operation>();
@@ -65,6 +71,7 @@ function gatherOperations(
       request,
       number: facts.operations.length,
       outcome: "unknown",
+      expired: false,
       precededBy: preceding,
       fencedBy: highestOpen > request.term ? highestOpen : undefined,
     };
@@ -107,6 +114,7 @@ function gatherOperations(
       const what = describeOperation(operation);
       report("fence", `${what} was acknowledged, though term ${fencedBy} was open when it began`);
     }
+    if (!ordered) return;
     const last = lastAcks.get(request.term);
     if (last?.ack && comparePositions(last.ack.id, event.id) > 0) {
       const what = `${describeOperation(operation)} at ${describePlace(event.id)}`;
@@ -120,6 +128,12 @@ function gatherOperations(
     if (before >= term) report("fence", `term ${term} was opened after term ${before}`);
     highestOpen = Math.max(highestOpen, term);
     facts.owners.push({ term, next });
+  }
+
+  function fail({ op, code }: FailedEvent): void {
+    const operation = find(op);
+    operation.outcome = "failed";
+    operation.expired = code === "TRANSACTION_EXPIRED";
   }
 
   function settle(op: OperationId): void {
@@ -155,7 +169,7 @@ function gatherOperations(
         settle(event.op);
         break;
       case "failed":
-        find(event.op).outcome = "failed";
+        fail(event);
         break;
       case "truncate":
         facts.truncatedTo = Math.max(facts.truncatedTo, event.before);
