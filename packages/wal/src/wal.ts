@@ -91,7 +91,7 @@ export interface ReadOptions {
   vchannel?: string | undefined;
   /** Only what counts from later than this tick on. */
   afterTick?: Tick | undefined;
-  /** Only messages of these types. Default: all but TIME_TICK. */
+  /** Only messages of these types. Time ticks are never delivered. Default: all. */
   types?: readonly number[] | undefined;
   /** As in {@linkcode ScanOptions}. */
   follow?: boolean | undefined;
