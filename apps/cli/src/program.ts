@@ -6,6 +6,7 @@
 
 import { MillraceError } from "@millrace/types";
 import { Command, type Option } from "commander";
+import { adminCommand } from "./commands/admin.ts";
 import { collectionCommand } from "./commands/collection.ts";
 import { coordCommand } from "./commands/coord.ts";
 import { flushCommand } from "./commands/flush.ts";
@@ -33,7 +34,8 @@ export function createProgram(io: Io): Command {
     .addCommand(insertCommand(io))
     .addCommand(flushCommand(io))
     .addCommand(tailCommand(io))
-    .addCommand(statusCommand(io));
+    .addCommand(statusCommand(io))
+    .addCommand(adminCommand(io));
   for (const command of allCommands(program)) configure(command, io);
   return program;
 }

@@ -38,6 +38,10 @@ export interface FakeServer {
   collections: Map<string, Collection>;
   /** By idempotency key. */
   batches: Map<string, TakenBatch>;
+  /** Ids of nodes that are frozen. */
+  frozen: Set<string>;
+  /** How pchannels are placed. */
+  balance: { policy: string; allowRebalance: boolean };
   /** Called before each insert; may throw. */
   onInsert: (key: string) => void | Promise<void>;
   /** Called for each poll of a flush; answers the problem, or `undefined` if it is flushed. */
@@ -60,6 +64,8 @@ export async function startFakeServer(): Promise<FakeServer> {
     url: "",
     collections: new Map(),
     batches: new Map(),
+    frozen: new Set(),
+    balance: { policy: "vchannel-fair", allowRebalance: true },
     onInsert: () => undefined,
     onFlushState: () => undefined,
     onTail: () => undefined,
@@ -76,13 +82,7 @@ export async function startFakeServer(): Promise<FakeServer> {
       port,
       routes(router) {
         router.service(ProxyService, proxyOf(fake));
-        router.service(AdminService, {
-          getClusterStatus: () => ({
-            collections: fake.collections.size,
-            nodes: [{ nodeId: "n1", address: "local:n1", alive: true, pchannels: 1 }],
-            pchannels: [{ name: "millrace-dml_0", term: 3n, state: "assigned", nodeId: "n1" }],
-          }),
-        });
+        router.service(AdminService, adminOf(fake));
       },
     });
   listener = await serve(0);
@@ -116,6 +116,60 @@ function find(fake: FakeServer, name: string): Collection {
   const collection = fake.collections.get(name);
   if (collection) return collection;
   throw new MillraceError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`);
+}
+
+/** One node and one pchannel. */
+function adminOf(fake: FakeServer): ServiceImpl<typeof AdminService> {
+  const check = (nodeId: string): void => {
+    if (nodeId === "n1") return;
+    const message = `there is no living node "${nodeId}"; known: n1`;
+    throw new MillraceError("INVALID_ARGUMENT", message, { field: "node_id" });
+  };
+  const balance = () => ({ ...fake.balance, policies: ["vchannel-fair", "pchannel-fair"] });
+  return {
+    getClusterStatus: () => ({
+      collections: fake.collections.size,
+      nodes: [
+        {
+          nodeId: "n1",
+          address: "local:n1",
+          alive: true,
+          pchannels: 1,
+          frozen: fake.frozen.has("n1"),
+        },
+      ],
+      pchannels: [
+        {
+          name: "millrace-dml_0",
+          term: 3n,
+          state: "assigned",
+          nodeId: "n1",
+          assignedMs: 1_750_000_000_000n,
+          transferred: true,
+        },
+      ],
+      balance: balance(),
+    }),
+    freezeNode({ nodeId }) {
+      check(nodeId);
+      fake.frozen.add(nodeId);
+      return {};
+    },
+    unfreezeNode({ nodeId }) {
+      check(nodeId);
+      fake.frozen.delete(nodeId);
+      return {};
+    },
+    transferPchannel({ nodeId }) {
+      check(nodeId);
+      return { term: 4n };
+    },
+    updateBalancePolicy({ policy, allowRebalance }) {
+      if (policy !== "") fake.balance.policy = policy;
+      if (allowRebalance !== undefined) fake.balance.allowRebalance = allowRebalance;
+      return { balance: balance() };
+    },
+  };
 }
 
 function proxyOf(fake: FakeServer): Partial<ServiceImpl<typeof ProxyService>> {

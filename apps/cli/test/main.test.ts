@@ -43,6 +43,9 @@ test.each([
   [["tail", "a", "--from", "middle"], 2, /^millrace: option '--from.*middle.*\n$/],
   [["coord", "--listen", "nonsense"], 2, /^millrace: .*Give HOST:PORT.*\n$/],
   [["proxy"], 2, /^millrace: required option '--coord <url>' not specified\n$/],
+  [["admin"], 2, /Usage: millrace admin/],
+  [["admin", "transfer", "p"], 2, /^millrace: missing required argument 'node'\n$/],
+  [["admin", "policy", "--rebalance", "maybe"], 2, /^millrace: option '--rebal.*on or off.*\n$/],
   [["collection", "create", "a"], 2, /^millrace: required option '--schema <file>'.*\n$/],
   [
     ["status", "--server", "http://127.0.0.1:1"],

@@ -56,7 +56,7 @@ export function createWorld(clock: Clock, random: Random, onChange: () => void):
     violations,
     nodes: () => [...nodes.values()],
     join(nodeId) {
-      nodes.get(nodeId)?.end.abort(new Error("started again"));
+      nodes.get(nodeId)?.end.abort(new MillraceError("UNAVAILABLE", "started again"));
       incarnations += 1;
       const end = new AbortController();
       nodes.set(nodeId, {
@@ -73,7 +73,7 @@ export function createWorld(clock: Clock, random: Random, onChange: () => void):
     kill(nodeId) {
       const node = nodes.get(nodeId);
       nodes.delete(nodeId);
-      node?.end.abort(new Error("killed"));
+      node?.end.abort(new MillraceError("UNAVAILABLE", "killed"));
       onChange();
     },
     drain(nodeId) {

@@ -39,7 +39,7 @@ function formatStatus({ nodes, pchannels, collections }: GetClusterStatusRespons
   );
   return [
     `${formatCount(collections)} collections\n\n`,
-    formatTable(["NODE", "ADDRESS", "STATE", "PCHANNELS"], nodes.map(nodeRow)),
+    nodeTable(nodes),
     "\n",
     formatTable(
       ["PCHANNEL", "TERM", "STATE", "NODE", "VCHANNELS", "NEXT", "TO FLUSH", "LAG"],
@@ -49,9 +49,14 @@ function formatStatus({ nodes, pchannels, collections }: GetClusterStatusRespons
   ].join("");
 }
 
-function nodeRow(node: NodeStatus): string[] {
-  const state = !node.alive ? "dead" : node.draining ? "draining" : "alive";
-  return [node.nodeId, node.address, state, String(node.pchannels)];
+/** Nodes as a table. */
+export function nodeTable(nodes: readonly NodeStatus[]): string {
+  return formatTable(["NODE", "ADDRESS", "STATE", "PCHANNELS"], nodes.map(nodeRow));
+}
+
+function nodeRow({ nodeId, address, alive, draining, frozen, pchannels }: NodeStatus): string[] {
+  const state = !alive ? "dead" : draining ? "draining" : "alive";
+  return [nodeId, address, frozen ? `${state}, frozen` : state, String(pchannels)];
 }
 
 function pchannelRow({ name, term, state, nodeId, vchannels, wal }: PchannelStatus): string[] {
