@@ -81,6 +81,18 @@ export function describeLogBackend(name: string, harness: LogBackendHarness): vo
       expect(read.map(({ bytes }) => bytes)).toEqual(written.map(({ bytes }) => bytes));
     });
 
+    test("a log that releases batches does not need their bytes once they are written", async () => {
+      const log = await openAt(1);
+      if (!log.releasesBatches) return;
+      const written = batches.many(1, 0, 5);
+      const before = written.map(({ bytes }) => bytes.slice());
+      for (const batch of written) {
+        await log.append(batch);
+        batch.bytes.fill(0xff);
+      }
+      expect((await collect(log, 0)).map(({ bytes }) => bytes)).toEqual(before);
+    });
+
     test("reading begins at each position, and ends at the end", async () => {
       const log = await openAt(1);
       for (const batch of batches.many(1, 0, 8)) await log.append(batch);
