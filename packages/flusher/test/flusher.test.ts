@@ -1,5 +1,7 @@
+import { create, toBinary } from "@bufbuild/protobuf";
 import { createMemoryObjectStore } from "@millrace/storage";
 import { MillraceError } from "@millrace/types";
+import { AlterCollectionHeaderSchema, MessageType } from "@millrace/types/gen";
 import { expect, test } from "vitest";
 import { createFlushBudget } from "../src/mod.ts";
 import {
@@ -141,6 +143,35 @@ test("a message that cannot be read stops the reading at its place, and nothing 
   const { problem, rows } = flusher.status();
   expect(problem).toMatch(/message \d+ of batch \d+ is of type 2/);
   expect(rows).toBeLessThanOrEqual(2);
+  await flusher.close();
+});
+
+test("messages that it has no use for do not stop it", async () => {
+  const bench = await createBench();
+  const flusher = bench.flusher();
+  flusher.start();
+  const { collection, vchannel } = bench;
+  const header = toBinary(
+    AlterCollectionHeaderSchema,
+    create(AlterCollectionHeaderSchema, { collection }),
+  );
+  const payload = new Uint8Array();
+  await bench.insert([1]);
+  await bench.wal.append([{ type: MessageType.ALTER_COLLECTION, vchannel, header, payload }]);
+  await bench.wal.append([{ type: 4711, vchannel, header: payload, payload }]);
+  await bench.insert([2]);
+  // Time ticks are written, and segments are created before their first insert.
+  await bench.clock.advance(1000);
+  const types = new Set<number>();
+  const { signal } = new AbortController();
+  for await (const batch of bench.wal.scan({ from: "earliest", follow: false, signal })) {
+    for (const { type } of batch.messages()) types.add(type);
+  }
+  expect(types).toContain(MessageType.TIME_TICK);
+  expect(types).toContain(MessageType.CREATE_SEGMENT);
+  await flushed(bench, flusher, await bench.flush());
+  expect(await bench.tableIds()).toEqual([1, 2]);
+  expect(flusher.status()).toMatchObject({ rows: 0, problem: "" });
   await flusher.close();
 });
 

@@ -113,10 +113,11 @@ export async function createBench(
   const random = createSeededRandom(1);
   const backend = createMemoryBackend();
   const ticks = createTicks();
+  const segments = { random: createSeededRandom(2) };
   const vchannel = collection.vchannels[0] ?? "";
   let term = 0;
   const open = (snapshot?: WalSnapshot): Promise<Wal> =>
-    openWal({ backend, pchannel, term: ++term, ticks, clock, snapshot });
+    openWal({ backend, pchannel, term: ++term, ticks, clock, segments, snapshot });
 
   const append = async (
     type: MessageType,
