@@ -4,6 +4,7 @@
  * @module
  */
 
+import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 
 /** A TCP relay on a port of the loopback interface. */
@@ -36,11 +37,10 @@ export async function startRelay(target: string): Promise<Relay> {
     keep(far, near);
     near.pipe(far).pipe(near);
   });
-  const listen = (port: number): Promise<void> =>
-    new Promise((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(port, "127.0.0.1", resolve);
-    });
+  const listen = async (port: number): Promise<void> => {
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+  };
   const cut = async (): Promise<void> => {
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     for (const socket of sockets) socket.destroy();

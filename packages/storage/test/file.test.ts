@@ -23,7 +23,7 @@ afterEach(async () => {
 });
 
 function start(args: string[], uid?: number): Child {
-  const child = startChild(args, uid);
+  const child = startChild(args, uid === undefined ? {} : { uid });
   children.push(child);
   return child;
 }
