@@ -26,6 +26,9 @@ export async function measureInTurn(
   return figures;
 }
 
+/** After how many commits the clock is asked. */
+const clockEvery = 16;
+
 /**
  * Lets `appenders` commit, each again and again, for `ms` milliseconds; answers how many commits there
  * were per second.
@@ -36,12 +39,14 @@ export async function commitsPerSecond(
   ms: number,
 ): Promise<number> {
   let commits = 0;
+  let over = false;
   const start = performance.now();
-  const end = start + ms;
   const appender = async (): Promise<void> => {
-    while (performance.now() < end) {
+    while (!over) {
       await commit();
       commits++;
+      // Not every time: the clock would be a part of what is measured.
+      if (commits % clockEvery === 0) over = performance.now() - start >= ms;
     }
   };
   await Promise.all(Array.from({ length: appenders }, appender));

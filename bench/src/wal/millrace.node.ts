@@ -7,7 +7,13 @@
 import { join } from "node:path";
 import type { TickSource } from "@millrace/types";
 import { systemClock } from "@millrace/types/node";
-import { openWal, type Wal, type WalMessage, type WalSnapshot } from "@millrace/wal";
+import {
+  type AppendOptions,
+  openWal,
+  type Wal,
+  type WalMessage,
+  type WalSnapshot,
+} from "@millrace/wal";
 import { createFileBackend } from "@millrace/wal/file";
 
 /** A log with what a measurement asks of it. */
@@ -32,6 +38,7 @@ export interface LogOptions {
 
 /** The name of the log. */
 export const pchannel = "bench";
+const waits: AppendOptions = { whenFull: "wait" };
 /** How many bytes are written between two truncations. */
 const truncateEvery = 32 * 1024 * 1024;
 
@@ -66,7 +73,7 @@ export async function openLog(options: LogOptions): Promise<MeasuredLog> {
     wal,
     commit(messages) {
       if (recycle) truncateNowAndThen(messages);
-      return wal.append(messages, { whenFull: "wait" });
+      return wal.append(messages, waits);
     },
     async close() {
       await truncated;
