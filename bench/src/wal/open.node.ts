@@ -6,7 +6,6 @@
 
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { WalSnapshot } from "@millrace/wal";
 import { measureInTurn, timed } from "../measure.ts";
 import type { Measurement } from "../report.ts";
 import type { SuiteOptions } from "../suite.ts";
@@ -15,24 +14,22 @@ import { createMessages, type MeasuredLog, openLog } from "./millrace.node.ts";
 const recordBytes = 256;
 const perCommit = 1000;
 
-/** Measures the opening at the next term, with the snapshot of the owner before. */
+/** Measures the opening at the next term, with what the owner before has kept beside the log. */
 export async function* measureOpen(options: SuiteOptions): AsyncGenerator<Measurement> {
   const dir = join(options.dir, "open");
   await mkdir(dir);
   const records = options.quick ? 10_000 : 1_000_000;
   let log = await openLog({ dir });
   let term = 1;
-  let snapshot: WalSnapshot | undefined;
   const messages = createMessages(perCommit, recordBytes);
   for (let written = 0; written < records; written += perCommit) await log.commit(messages);
 
   async function closeAndOpen(): Promise<number> {
-    snapshot = log.wal.snapshot();
     await log.close();
     term++;
     let next: MeasuredLog = log;
     const ms = await timed(async () => {
-      next = await openLog({ dir, term, snapshot });
+      next = await openLog({ dir, term });
     });
     log = next;
     // A log in use: the next owner has something to read.
