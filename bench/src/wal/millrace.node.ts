@@ -7,13 +7,7 @@
 import { join } from "node:path";
 import type { TickSource } from "@millrace/types";
 import { systemClock } from "@millrace/types/node";
-import {
-  type AppendOptions,
-  openWal,
-  type Wal,
-  type WalMessage,
-  type WalSnapshot,
-} from "@millrace/wal";
+import { type AppendOptions, openWal, type Wal, type WalMessage } from "@millrace/wal";
 import { createFileBackend } from "@millrace/wal/file";
 
 /** A log with what a measurement asks of it. */
@@ -30,8 +24,6 @@ export interface LogOptions {
   dir: string;
   /** Default 1. */
   term?: number | undefined;
-  /** What a former owner kept. */
-  snapshot?: WalSnapshot | undefined;
   /** Truncates now and then, as a log in use is, so that files are written again. */
   recycle?: boolean | undefined;
 }
@@ -49,12 +41,11 @@ export function createBackend(dir: string): ReturnType<typeof createFileBackend>
 
 /** Opens a log in a folder. */
 export async function openLog(options: LogOptions): Promise<MeasuredLog> {
-  const { dir, term = 1, snapshot, recycle = false } = options;
+  const { dir, term = 1, recycle = false } = options;
   const wal = await openWal({
     backend: createBackend(dir),
     pchannel,
     term,
-    snapshot,
     clock: systemClock,
     vchannels: "any",
     ticks: createTicks(),
