@@ -169,6 +169,9 @@ function adminOf(fake: FakeServer): ServiceImpl<typeof AdminService> {
       if (allowRebalance !== undefined) fake.balance.allowRebalance = allowRebalance;
       return { balance: balance() };
     },
+    abortBroadcast({ broadcastId }) {
+      throw new MillraceError("NOT_FOUND", `there is no broadcast ${broadcastId}`);
+    },
   };
 }
 

@@ -5,9 +5,10 @@
  */
 
 import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
-import { MillraceError } from "@millrace/types";
+import { isControlChannel, MillraceError } from "@millrace/types";
 import {
   AlterCollectionHeaderSchema,
+  BroadcastHeaderSchema,
   CreateCollectionHeaderSchema,
   DeleteHeaderSchema,
   DropCollectionHeaderSchema,
@@ -31,8 +32,14 @@ export function checkMessages(messages: readonly Message[]): void {
   });
 }
 
-function checkMessage({ type, header }: Message, path: string): void {
+function checkMessage({ type, vchannel, header }: Message, path: string): void {
   const at = `${path}.header`;
+  if (isControlChannel(vchannel) !== (type === MessageType.BROADCAST)) {
+    throw invalid(
+      `${path}.vchannel`,
+      "takes messages of type BROADCAST if, and only if, it is a control channel",
+    );
+  }
   if (header.byteLength > maxHeaderBytes) {
     throw invalid(at, `has ${header.byteLength} bytes; at most ${maxHeaderBytes} are allowed`);
   }
@@ -70,6 +77,9 @@ function checkMessage({ type, header }: Message, path: string): void {
       return;
     case MessageType.MANUAL_FLUSH:
       read(ManualFlushHeaderSchema, header, at);
+      return;
+    case MessageType.BROADCAST:
+      read(BroadcastHeaderSchema, header, at);
       return;
   }
 }

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createMemoryObjectStore } from "@millrace/storage";
-import { MillraceError } from "@millrace/types";
+import { controlChannelName, MillraceError } from "@millrace/types";
 import { MessageType, type ProduceRequestSchema } from "@millrace/types/gen";
 import { createAssembler, type Delivery, decodeBatches } from "@millrace/wal";
 import { expect, test } from "vitest";
@@ -281,6 +281,35 @@ test("a reader from the end begins with what is open, so that it gets transactio
     }
   }
   expect(later).toMatchObject([{ tick: lastTick, messages: [{ type: MessageType.DELETE }] }]);
+  await cluster.settle(node.close());
+});
+
+test("broadcasts are for the control channel, and nothing else is", async () => {
+  const cluster = createCluster();
+  const node = cluster.node();
+  await cluster.settle(node.start());
+  await node.assign(1);
+  await node.createCollection(1);
+  const append = (type: MessageType, to: string) =>
+    cluster.settle(
+      node.handler.append({
+        pchannel: { name: pchannel, term: 1n },
+        messages: [{ type, vchannel: to }],
+      }),
+    );
+  const control = controlChannelName(pchannel);
+  await append(MessageType.BROADCAST, control);
+  for (const [type, to] of [
+    [MessageType.BROADCAST, vchannel],
+    [MessageType.BROADCAST, ""],
+    [MessageType.DROP_COLLECTION, control],
+    [MessageType.INSERT, control],
+  ] as const) {
+    await expect(append(type, to)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      field: "messages[0].vchannel",
+    });
+  }
   await cluster.settle(node.close());
 });
 

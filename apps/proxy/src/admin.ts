@@ -16,5 +16,6 @@ export function forwardAdmin(coord: Transport): ServiceImpl<typeof AdminService>
     unfreezeNode: (request, { signal }) => admin.unfreezeNode(request, { signal }),
     transferPchannel: (request, { signal }) => admin.transferPchannel(request, { signal }),
     updateBalancePolicy: (request, { signal }) => admin.updateBalancePolicy(request, { signal }),
+    abortBroadcast: (request, { signal }) => admin.abortBroadcast(request, { signal }),
   };
 }

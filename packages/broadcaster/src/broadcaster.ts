@@ -6,6 +6,7 @@
 
 import type { MetaStore } from "@millrace/storage";
 import { type Clock, type Logger, MillraceError, type Random, silentLogger } from "@millrace/types";
+import { createBackoff } from "./backoff.ts";
 import { checkPlan, checkRequest } from "./check.ts";
 import type {
   AbortOptions,
@@ -20,7 +21,7 @@ import type { Ownership } from "./ownership.ts";
 import { createRecordCell, type RecordCell } from "./record-cell.ts";
 import { lockOrder, type ResourceKey } from "./resource-keys.ts";
 import { abortedError, createTask, resultOf, type Task, type TaskContext } from "./task.ts";
-import { type PendingTask, recordKey, scopeName, scopeOf, type Tombstone } from "./task-record.ts";
+import { type PendingTask, recordKey, scopeName, scopeOf } from "./task-record.ts";
 import { takeOver } from "./take-over.ts";
 import { createTombstones } from "./tombstones.ts";
 
@@ -81,6 +82,8 @@ export interface Broadcaster {
   tasks(): TaskInfo[];
   /** How many requests wait for locks. */
   waiting(): number;
+  /** What waits to be tried again is tried at once: something that failed may succeed now. */
+  trigger(): void;
   /**
    * Ends a task. Without `force` only one that has certainly reached no vchannel: it is as if it had
    * never been. Else `PRECONDITION_FAILED`, which says what is needed, and the task goes on.
@@ -105,6 +108,7 @@ export function createBroadcaster(options: BroadcasterOptions): Broadcaster {
   const locks = createLocks({ maxWaiting: maxTasks });
   const tasks = new Map<bigint, Task>();
   const claims = new Map<string, Claim>();
+  const backoff = createBackoff({ clock, random });
   const tombstones = createTombstones({ max: maxTombstones, keepMs: tombstoneMs, clock, logger });
   let ownership: Ownership | undefined;
   let started = false;
@@ -149,13 +153,13 @@ export function createBroadcaster(options: BroadcasterOptions): Broadcaster {
     callbacks: options.callbacks,
     checkOwner: async () => ownership?.check(),
     onFenced: fence,
-    onEnd(tombstone: Tombstone, cell: RecordCell) {
+    onEnd(tombstone, cell) {
       tasks.delete(tombstone.id);
       tombstones.add(tombstone, cell);
       if (tombstones.full) sweep();
     },
+    backoff,
     clock,
-    random,
     logger,
   };
 
@@ -338,6 +342,7 @@ export function createBroadcaster(options: BroadcasterOptions): Broadcaster {
     tasks: () =>
       [...tasks.values()].map((task) => task.info()).sort((a, b) => (a.id < b.id ? -1 : 1)),
     waiting: () => locks.waiting,
+    trigger: backoff.trigger,
     async abort(id, { force } = {}) {
       const task = tasks.get(id);
       if (task) return task.abort(force);

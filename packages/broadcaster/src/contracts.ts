@@ -24,6 +24,16 @@ export interface AppendResult {
   resume: number;
 }
 
+/** What goes with a copy. */
+export interface AppendOptions {
+  /** Of the broadcast. */
+  id: bigint;
+  /** The same for each attempt. */
+  idempotencyKey: string;
+  /** Aborted when the broadcaster closes, or the broadcast is aborted. */
+  signal: AbortSignal;
+}
+
 /**
  * Appends one copy and answers when it is durable: one attempt. The same key in the same vchannel again
  * must answer with the copy that is there. An error of which it is certain that it had no effect is a
@@ -32,7 +42,7 @@ export interface AppendResult {
 export type VchannelAppend = (
   vchannel: string,
   message: BroadcastMessage,
-  options: { idempotencyKey: string; signal: AbortSignal },
+  options: AppendOptions,
 ) => Promise<AppendResult>;
 
 /**

@@ -4,15 +4,9 @@
  * @module
  */
 
-import {
-  backoffDelay,
-  type Clock,
-  delay,
-  type Logger,
-  MillraceError,
-  type Random,
-} from "@millrace/types";
+import { type Logger, MillraceError } from "@millrace/types";
 import type { CopyInfo, VchannelAppend } from "./contracts.ts";
+import type { Backoff } from "./backoff.ts";
 import type { PendingTask } from "./task-record.ts";
 
 /** Options of {@linkcode createCopies}. */
@@ -22,8 +16,7 @@ export interface CopiesOptions {
   /** An earlier broadcaster may have tried to append what is not known to be appended. */
   resumed: boolean;
   append: VchannelAppend;
-  clock: Clock;
-  random: Random;
+  backoff: Backoff;
   logger: Logger;
 }
 
@@ -49,9 +42,6 @@ interface Copy {
   problem: string;
 }
 
-/** Delays between attempts, in milliseconds. */
-export const retryMs = { initialMs: 10, maxMs: 10_000 };
-
 /** What an append that had no effect fails with, unless it says that it may have had one. */
 const withoutEffect: ReadonlySet<string> = new Set([
   "CHANNEL_NOT_EXIST",
@@ -67,7 +57,7 @@ const withoutEffect: ReadonlySet<string> = new Set([
 
 /** Creates the copies of a task. */
 export function createCopies(options: CopiesOptions): Copies {
-  const { record, append, clock, random, logger } = options;
+  const { record, append, backoff, logger } = options;
   const { id, message, vchannels, control, results, acked } = record;
   const copies = new Map<string, Copy>();
   for (const vchannel of vchannels) {
@@ -83,7 +73,7 @@ export function createCopies(options: CopiesOptions): Copies {
     copy.state = "unknown";
     try {
       const idempotencyKey = `broadcast/${id}`;
-      results.set(vchannel, await append(vchannel, message, { idempotencyKey, signal }));
+      results.set(vchannel, await append(vchannel, message, { id, idempotencyKey, signal }));
       copy.state = "appended";
       copy.problem = "";
     } catch (error) {
@@ -101,7 +91,7 @@ export function createCopies(options: CopiesOptions): Copies {
       signal.throwIfAborted();
       await attempt(vchannel, copy, signal);
       if (results.has(vchannel)) return;
-      await delay(clock, backoffDelay(failures, random, retryMs), signal);
+      await backoff.wait(failures, signal);
     }
   };
 

@@ -14,6 +14,7 @@ export type {
   AbortForce,
   AbortOptions,
   AckWhen,
+  AppendOptions,
   AppendResult,
   BroadcastMessage,
   BroadcastPlan,

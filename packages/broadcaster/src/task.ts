@@ -4,14 +4,8 @@
  * @module
  */
 
-import {
-  backoffDelay,
-  type Clock,
-  delay,
-  type Logger,
-  MillraceError,
-  type Random,
-} from "@millrace/types";
+import { type Clock, type Logger, MillraceError } from "@millrace/types";
+import type { Backoff } from "./backoff.ts";
 import type {
   AbortForce,
   BroadcastResult,
@@ -19,7 +13,7 @@ import type {
   TaskInfo,
   VchannelAppend,
 } from "./contracts.ts";
-import { createCopies, retryMs } from "./copies.ts";
+import { createCopies } from "./copies.ts";
 import type { Release } from "./locks.ts";
 import type { RecordCell } from "./record-cell.ts";
 import type { PendingTask, TaskRecord, Tombstone } from "./task-record.ts";
@@ -35,8 +29,8 @@ export interface TaskContext {
   onFenced: (error: MillraceError) => void;
   /** A task has ended; its tombstone is saved in its cell, its locks are free. */
   onEnd: (tombstone: Tombstone, cell: RecordCell) => void;
+  backoff: Backoff;
   clock: Clock;
-  random: Random;
   logger: Logger;
 }
 
@@ -77,9 +71,9 @@ export interface Task {
  */
 export function createTask(options: TaskOptions): Task {
   const { record, cell, resumed, release, context } = options;
-  const { clock, random, logger } = context;
+  const { append, backoff, clock, logger } = context;
   const { id, message, vchannels, control, acked } = record;
-  const copies = createCopies({ record, resumed, append: context.append, clock, random, logger });
+  const copies = createCopies({ record, resumed, append, backoff, logger });
   const onError = (error: unknown): void =>
     logger.debug("the progress of a broadcast could not be saved yet", { id, error });
   const saver = createTaskSaver({ record, cell, onError, clock });
@@ -117,7 +111,7 @@ export function createTask(options: TaskOptions): Task {
         problem = MillraceError.from(error).message;
         logger.warn("a step of a broadcast failed, it will be tried again", { id, step, error });
       }
-      await delay(clock, backoffDelay(attempt, random, retryMs), signal);
+      await backoff.wait(attempt, signal);
     }
   };
 

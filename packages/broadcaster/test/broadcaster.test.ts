@@ -226,6 +226,25 @@ test("what is stuck can be seen: since when, where, and why", async () => {
   await world.settle(broadcaster.close());
 });
 
+test("what waits to be tried again is tried at once when something changed", async () => {
+  const world = createWorld();
+  const { broadcaster } = await world.start();
+  world.onAppend = () => {
+    throw noOwner();
+  };
+  const call = broadcaster.broadcast(world.request(["a"], [key("x")]));
+  await world.clock.advance(60_000);
+  world.onAppend = () => undefined;
+  let ended = false;
+  void call.then(() => {
+    ended = true;
+  });
+  broadcaster.trigger();
+  await world.clock.advance(400);
+  expect(ended).toBe(true);
+  await world.settle(broadcaster.close());
+});
+
 test("an aborted broadcast that reached nothing is as if it had never been", async () => {
   const world = createWorld();
   const { broadcaster } = await world.start();

@@ -45,9 +45,22 @@ export function vchannelName(pchannel: string, collectionId: bigint, shard: numb
   return `${pchannel}_${collectionId}v${shard}`;
 }
 
+/**
+ * The control channel of a pchannel: a vchannel of no collection, in which one log shows the changes of
+ * all collections in one order.
+ */
+export function controlChannelName(pchannel: string): string {
+  return `${pchannel}_vcchan`;
+}
+
+/** `true` if a vchannel is a control channel. */
+export function isControlChannel(vchannel: string): boolean {
+  return vchannel.endsWith("_vcchan");
+}
+
 /** The pchannel that carries a vchannel. Throws `INVALID_ARGUMENT` if it is not a vchannel's name. */
 export function pchannelOf(vchannel: string): string {
-  const match = /^(.+)_\d+v\d+$/.exec(vchannel);
+  const match = /^(.+)_(?:\d+v\d+|vcchan)$/.exec(vchannel);
   if (!match?.[1]) {
     throw new MillraceError("INVALID_ARGUMENT", `${JSON.stringify(vchannel)} is not a vchannel`, {
       field: "vchannel",

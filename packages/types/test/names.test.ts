@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import {
   checkName,
+  controlChannelName,
   defaultPartition,
+  isControlChannel,
   MillraceError,
   pchannelName,
   pchannelOf,
@@ -47,6 +49,17 @@ test("a vchannel is named after its pchannel, and the pchannel found in it", () 
   expect(pchannelOf(vchannelName("with_12v3_inside", 1n, 0))).toBe("with_12v3_inside");
 });
 
-test.each(["millrace-dml_7", "", "_1v0", "a_1v", "a_v1"])("%j is not a vchannel", (name) => {
-  expect(() => pchannelOf(name)).toThrow("is not a vchannel");
+test("a control channel is named after its pchannel, and is no vchannel of a collection", () => {
+  const control = controlChannelName("millrace-dml_7");
+  expect(control).toBe("millrace-dml_7_vcchan");
+  expect(pchannelOf(control)).toBe("millrace-dml_7");
+  expect(isControlChannel(control)).toBe(true);
+  expect(isControlChannel(vchannelName("millrace-dml_7", 1n, 0))).toBe(false);
 });
+
+test.each(["millrace-dml_7", "_vcchan", "", "_1v0", "a_1v", "a_v1"])(
+  "%j is not a vchannel",
+  (name) => {
+    expect(() => pchannelOf(name)).toThrow("is not a vchannel");
+  },
+);

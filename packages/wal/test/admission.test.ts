@@ -81,6 +81,17 @@ test("what comes after something exclusive waits until its effect is known", asy
   await dropped;
 });
 
+test("a control channel needs no creation, takes repeats once, and holds nothing back", async () => {
+  const wal = await open();
+  const control = { type: 1000, vchannel: "p_vcchan", header: noBytes, payload: noBytes };
+  const first = await wal.append([control], { idempotencyKey: "broadcast/1" });
+  const again = await wal.append([control], { idempotencyKey: "broadcast/1" });
+  expect(again).toMatchObject({ id: first.id, duplicate: true });
+  expect([...wal.vchannels().keys()]).toEqual([]);
+  await wal.append([creation()]);
+  await wal.append([rows(1)]);
+});
+
 test("what comes after something exclusive that failed finds the state of before", async () => {
   const backend = createGatedBackend();
   const wal = await open({ backend });

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { MillraceError, type Tick } from "@millrace/types";
+import { isControlChannel, MillraceError, type Tick } from "@millrace/types";
 import { encodedAppendBytes } from "../encode.ts";
 import type { WalMessage } from "../record-batch.ts";
 import type { Sequencer } from "../sequencer.ts";
@@ -213,7 +213,8 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
   function vchannelOf(name: string): Vchannel | undefined {
     const vchannel = shards.vchannels.get(name);
-    if (vchannel || name === "" || options.anyVchannel) return vchannel;
+    const always = name === "" || isControlChannel(name);
+    if (vchannel || always || options.anyVchannel) return vchannel;
     throw new MillraceError(
       "VCHANNEL_NOT_EXIST",
       `${name} does not exist on this pchannel; refresh the catalog`,

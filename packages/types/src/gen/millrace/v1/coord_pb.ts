@@ -6,9 +6,9 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Message as Message$1 } from "./message_pb.ts";
+import type { Message as Message$1, MessageId, MessageType } from "./message_pb.ts";
 import { file_millrace_v1_message } from "./message_pb.ts";
-import type { Collection, CollectionSchema, Partition } from "./schema_pb.ts";
+import type { Collection, CollectionSchema, FieldSchema, Partition } from "./schema_pb.ts";
 import { file_millrace_v1_schema } from "./schema_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file millrace/v1/coord.proto.
  */
 export const file_millrace_v1_coord: GenFile = /*@__PURE__*/
-  fileDesc("ChdtaWxscmFjZS92MS9jb29yZC5wcm90bxILbWlsbHJhY2UudjEiEQoPRGlzY292ZXJSZXF1ZXN0IjoKEUFzc2lnbm1lbnRWZXJzaW9uEhMKC2Nvb3JkaW5hdG9yGAEgASgEEhAKCHJldmlzaW9uGAIgASgEIioKDFBjaGFubmVsVGVybRIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQiYAoOTm9kZUFzc2lnbm1lbnQSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKCXBjaGFubmVscxgDIAMoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybSKJAQoQRGlzY292ZXJSZXNwb25zZRIvCgd2ZXJzaW9uGAEgASgLMh4ubWlsbHJhY2UudjEuQXNzaWdubWVudFZlcnNpb24SKgoFbm9kZXMYAiADKAsyGy5taWxscmFjZS52MS5Ob2RlQXNzaWdubWVudBIYChBjYXRhbG9nX3JldmlzaW9uGAMgASgEImAKElJlcG9ydEVycm9yUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiFQoTUmVwb3J0RXJyb3JSZXNwb25zZSJbChBIZWFydGJlYXRSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAkSDwoHYWRkcmVzcxgDIAEoCRIQCghkcmFpbmluZxgEIAEoCCI2ChFIZWFydGJlYXRSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoDRIPCgdkcmFpbmVkGAIgASgIIm0KHkNhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEi0KBnNjaGVtYRgCIAEoCzIdLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb25TY2hlbWESDgoGc2hhcmRzGAMgASgNIk4KH0NhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVzcG9uc2USKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iLAocQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJIh8KHUNhdGFsb2dEcm9wQ29sbGVjdGlvblJlc3BvbnNlIjAKIENhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiUAohQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlc3BvbnNlEisKCmNvbGxlY3Rpb24YASABKAsyFy5taWxscmFjZS52MS5Db2xsZWN0aW9uIh8KHUNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXF1ZXN0Ik4KHkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRIsCgtjb2xsZWN0aW9ucxgBIAMoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iRgodQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiSwoeQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlc3BvbnNlEikKCXBhcnRpdGlvbhgBIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiJEChtDYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiHgocQ2F0YWxvZ0Ryb3BQYXJ0aXRpb25SZXNwb25zZSJlChBCcm9hZGNhc3RSZXF1ZXN0EiUKB21lc3NhZ2UYASABKAsyFC5taWxscmFjZS52MS5NZXNzYWdlEhEKCXZjaGFubmVscxgCIAMoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAyABKAkiKQoRQnJvYWRjYXN0UmVzcG9uc2USFAoMYnJvYWRjYXN0X2lkGAEgASgEIjQKCkFja1JlcXVlc3QSFAoMYnJvYWRjYXN0X2lkGAEgASgEEhAKCHZjaGFubmVsGAIgASgJIg0KC0Fja1Jlc3BvbnNlIioKGUFsbG9jYXRlVGltZXN0YW1wc1JlcXVlc3QSDQoFY291bnQYASABKA0iTAoaQWxsb2NhdGVUaW1lc3RhbXBzUmVzcG9uc2USDQoFZmlyc3QYASABKAQSDQoFY291bnQYAiABKA0SEAoIbGVhc2VfbXMYAyABKA0iIwoSQWxsb2NhdGVJZHNSZXF1ZXN0Eg0KBWNvdW50GAEgASgNIjMKE0FsbG9jYXRlSWRzUmVzcG9uc2USDQoFZmlyc3QYASABKAMSDQoFY291bnQYAiABKA0iGQoXR2V0Q2x1c3RlclN0YXR1c1JlcXVlc3QicgoKTm9kZVN0YXR1cxIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDQoFYWxpdmUYAyABKAgSEAoIZHJhaW5pbmcYBCABKAgSEQoJcGNoYW5uZWxzGAUgASgNEg4KBmZyb3plbhgGIAEoCCLHAQoOUGNoYW5uZWxTdGF0dXMSDAoEbmFtZRgBIAEoCRIMCgR0ZXJtGAIgASgEEg0KBXN0YXRlGAMgASgJEg8KB25vZGVfaWQYBCABKAkSEQoJdmNoYW5uZWxzGAUgASgNEiMKA3dhbBgGIAEoCzIWLm1pbGxyYWNlLnYxLldhbFN0YXR1cxITCgthc3NpZ25lZF9tcxgHIAEoBBITCgt0cmFuc2ZlcnJlZBgIIAEoCBIXCg9mb3JtZXJfbm9kZV9pZHMYCSADKAkiSgoNQmFsYW5jZVN0YXR1cxIOCgZwb2xpY3kYASABKAkSFwoPYWxsb3dfcmViYWxhbmNlGAIgASgIEhAKCHBvbGljaWVzGAMgAygJItABCglXYWxTdGF0dXMSDAoEbmFtZRgBIAEoCRIMCgR0ZXJtGAIgASgEEhYKDmZpcnN0X3NlcXVlbmNlGAMgASgEEhUKDW5leHRfc2VxdWVuY2UYBCABKAQSEQoJbGFzdF90aWNrGAUgASgEEhQKDGZsdXNoZWRfdGljaxgGIAEoBBIUCgxncm93aW5nX3Jvd3MYByABKAQSFQoNZ3Jvd2luZ19ieXRlcxgIIAEoBBIPCgdwcm9ibGVtGAkgASgJEhEKCXJlYWRfdGljaxgKIAEoBCK0AQoYR2V0Q2x1c3RlclN0YXR1c1Jlc3BvbnNlEiYKBW5vZGVzGAEgAygLMhcubWlsbHJhY2UudjEuTm9kZVN0YXR1cxIuCglwY2hhbm5lbHMYAiADKAsyGy5taWxscmFjZS52MS5QY2hhbm5lbFN0YXR1cxITCgtjb2xsZWN0aW9ucxgDIAEoDRIrCgdiYWxhbmNlGAQgASgLMhoubWlsbHJhY2UudjEuQmFsYW5jZVN0YXR1cyIkChFGcmVlemVOb2RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJIhQKEkZyZWV6ZU5vZGVSZXNwb25zZSImChNVbmZyZWV6ZU5vZGVSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkiFgoUVW5mcmVlemVOb2RlUmVzcG9uc2UiPAoXVHJhbnNmZXJQY2hhbm5lbFJlcXVlc3QSEAoIcGNoYW5uZWwYASABKAkSDwoHbm9kZV9pZBgCIAEoCSIoChhUcmFuc2ZlclBjaGFubmVsUmVzcG9uc2USDAoEdGVybRgBIAEoBCJeChpVcGRhdGVCYWxhbmNlUG9saWN5UmVxdWVzdBIOCgZwb2xpY3kYASABKAkSHAoPYWxsb3dfcmViYWxhbmNlGAIgASgISACIAQFCEgoQX2FsbG93X3JlYmFsYW5jZSJKChtVcGRhdGVCYWxhbmNlUG9saWN5UmVzcG9uc2USKwoHYmFsYW5jZRgBIAEoCzIaLm1pbGxyYWNlLnYxLkJhbGFuY2VTdGF0dXMysAEKEUFzc2lnbm1lbnRTZXJ2aWNlEkkKCERpc2NvdmVyEhwubWlsbHJhY2UudjEuRGlzY292ZXJSZXF1ZXN0Gh0ubWlsbHJhY2UudjEuRGlzY292ZXJSZXNwb25zZTABElAKC1JlcG9ydEVycm9yEh8ubWlsbHJhY2UudjEuUmVwb3J0RXJyb3JSZXF1ZXN0GiAubWlsbHJhY2UudjEuUmVwb3J0RXJyb3JSZXNwb25zZTJfChFNZW1iZXJzaGlwU2VydmljZRJKCglIZWFydGJlYXQSHS5taWxscmFjZS52MS5IZWFydGJlYXRSZXF1ZXN0Gh4ubWlsbHJhY2UudjEuSGVhcnRiZWF0UmVzcG9uc2UyxQUKDkNhdGFsb2dTZXJ2aWNlEnQKF0NhdGFsb2dDcmVhdGVDb2xsZWN0aW9uEisubWlsbHJhY2UudjEuQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb25SZXF1ZXN0GiwubWlsbHJhY2UudjEuQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb25SZXNwb25zZRJuChVDYXRhbG9nRHJvcENvbGxlY3Rpb24SKS5taWxscmFjZS52MS5DYXRhbG9nRHJvcENvbGxlY3Rpb25SZXF1ZXN0GioubWlsbHJhY2UudjEuQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVzcG9uc2USegoZQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvbhItLm1pbGxyYWNlLnYxLkNhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0Gi4ubWlsbHJhY2UudjEuQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlc3BvbnNlEnEKFkNhdGFsb2dMaXN0Q29sbGVjdGlvbnMSKi5taWxscmFjZS52MS5DYXRhbG9nTGlzdENvbGxlY3Rpb25zUmVxdWVzdBorLm1pbGxyYWNlLnYxLkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRJxChZDYXRhbG9nQ3JlYXRlUGFydGl0aW9uEioubWlsbHJhY2UudjEuQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QaKy5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlUGFydGl0aW9uUmVzcG9uc2USawoUQ2F0YWxvZ0Ryb3BQYXJ0aXRpb24SKC5taWxscmFjZS52MS5DYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QaKS5taWxscmFjZS52MS5DYXRhbG9nRHJvcFBhcnRpdGlvblJlc3BvbnNlMpgBChBCcm9hZGNhc3RTZXJ2aWNlEkoKCUJyb2FkY2FzdBIdLm1pbGxyYWNlLnYxLkJyb2FkY2FzdFJlcXVlc3QaHi5taWxscmFjZS52MS5Ccm9hZGNhc3RSZXNwb25zZRI4CgNBY2sSFy5taWxscmFjZS52MS5BY2tSZXF1ZXN0GhgubWlsbHJhY2UudjEuQWNrUmVzcG9uc2UyywEKEEFsbG9jYXRvclNlcnZpY2USZQoSQWxsb2NhdGVUaW1lc3RhbXBzEiYubWlsbHJhY2UudjEuQWxsb2NhdGVUaW1lc3RhbXBzUmVxdWVzdBonLm1pbGxyYWNlLnYxLkFsbG9jYXRlVGltZXN0YW1wc1Jlc3BvbnNlElAKC0FsbG9jYXRlSWRzEh8ubWlsbHJhY2UudjEuQWxsb2NhdGVJZHNSZXF1ZXN0GiAubWlsbHJhY2UudjEuQWxsb2NhdGVJZHNSZXNwb25zZTLeAwoMQWRtaW5TZXJ2aWNlEl8KEEdldENsdXN0ZXJTdGF0dXMSJC5taWxscmFjZS52MS5HZXRDbHVzdGVyU3RhdHVzUmVxdWVzdBolLm1pbGxyYWNlLnYxLkdldENsdXN0ZXJTdGF0dXNSZXNwb25zZRJNCgpGcmVlemVOb2RlEh4ubWlsbHJhY2UudjEuRnJlZXplTm9kZVJlcXVlc3QaHy5taWxscmFjZS52MS5GcmVlemVOb2RlUmVzcG9uc2USUwoMVW5mcmVlemVOb2RlEiAubWlsbHJhY2UudjEuVW5mcmVlemVOb2RlUmVxdWVzdBohLm1pbGxyYWNlLnYxLlVuZnJlZXplTm9kZVJlc3BvbnNlEl8KEFRyYW5zZmVyUGNoYW5uZWwSJC5taWxscmFjZS52MS5UcmFuc2ZlclBjaGFubmVsUmVxdWVzdBolLm1pbGxyYWNlLnYxLlRyYW5zZmVyUGNoYW5uZWxSZXNwb25zZRJoChNVcGRhdGVCYWxhbmNlUG9saWN5EicubWlsbHJhY2UudjEuVXBkYXRlQmFsYW5jZVBvbGljeVJlcXVlc3QaKC5taWxscmFjZS52MS5VcGRhdGVCYWxhbmNlUG9saWN5UmVzcG9uc2ViBnByb3RvMw", [file_millrace_v1_message, file_millrace_v1_schema]);
+  fileDesc("ChdtaWxscmFjZS92MS9jb29yZC5wcm90bxILbWlsbHJhY2UudjEiEQoPRGlzY292ZXJSZXF1ZXN0IjoKEUFzc2lnbm1lbnRWZXJzaW9uEhMKC2Nvb3JkaW5hdG9yGAEgASgEEhAKCHJldmlzaW9uGAIgASgEIioKDFBjaGFubmVsVGVybRIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQiYAoOTm9kZUFzc2lnbm1lbnQSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKCXBjaGFubmVscxgDIAMoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybSKJAQoQRGlzY292ZXJSZXNwb25zZRIvCgd2ZXJzaW9uGAEgASgLMh4ubWlsbHJhY2UudjEuQXNzaWdubWVudFZlcnNpb24SKgoFbm9kZXMYAiADKAsyGy5taWxscmFjZS52MS5Ob2RlQXNzaWdubWVudBIYChBjYXRhbG9nX3JldmlzaW9uGAMgASgEImAKElJlcG9ydEVycm9yUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiFQoTUmVwb3J0RXJyb3JSZXNwb25zZSJbChBIZWFydGJlYXRSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAkSDwoHYWRkcmVzcxgDIAEoCRIQCghkcmFpbmluZxgEIAEoCCI2ChFIZWFydGJlYXRSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoDRIPCgdkcmFpbmVkGAIgASgIIm0KHkNhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEi0KBnNjaGVtYRgCIAEoCzIdLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb25TY2hlbWESDgoGc2hhcmRzGAMgASgNIk4KH0NhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVzcG9uc2USKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iLAocQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJIh8KHUNhdGFsb2dEcm9wQ29sbGVjdGlvblJlc3BvbnNlIlsKHUNhdGFsb2dBbHRlckNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSLAoKYWRkX2ZpZWxkcxgCIAMoCzIYLm1pbGxyYWNlLnYxLkZpZWxkU2NoZW1hIk0KHkNhdGFsb2dBbHRlckNvbGxlY3Rpb25SZXNwb25zZRIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiIwCiBDYXRhbG9nRGVzY3JpYmVDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJIlAKIUNhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXNwb25zZRIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiIfCh1DYXRhbG9nTGlzdENvbGxlY3Rpb25zUmVxdWVzdCJOCh5DYXRhbG9nTGlzdENvbGxlY3Rpb25zUmVzcG9uc2USLAoLY29sbGVjdGlvbnMYASADKAsyFy5taWxscmFjZS52MS5Db2xsZWN0aW9uIkYKHUNhdGFsb2dDcmVhdGVQYXJ0aXRpb25SZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSEQoJcGFydGl0aW9uGAIgASgJIksKHkNhdGFsb2dDcmVhdGVQYXJ0aXRpb25SZXNwb25zZRIpCglwYXJ0aXRpb24YASABKAsyFi5taWxscmFjZS52MS5QYXJ0aXRpb24iRAobQ2F0YWxvZ0Ryb3BQYXJ0aXRpb25SZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSEQoJcGFydGl0aW9uGAIgASgJIh4KHENhdGFsb2dEcm9wUGFydGl0aW9uUmVzcG9uc2UiPQoLUmVzb3VyY2VLZXkSDgoGZG9tYWluGAEgASgJEgsKA2tleRgCIAEoCRIRCglleGNsdXNpdmUYAyABKAgilgEKEEJyb2FkY2FzdFJlcXVlc3QSJQoHbWVzc2FnZRgBIAEoCzIULm1pbGxyYWNlLnYxLk1lc3NhZ2USEQoJdmNoYW5uZWxzGAIgAygJEhcKD2lkZW1wb3RlbmN5X2tleRgDIAEoCRIvCg1yZXNvdXJjZV9rZXlzGAQgAygLMhgubWlsbHJhY2UudjEuUmVzb3VyY2VLZXkiZwoRQnJvYWRjYXN0UmVzcG9uc2USFAoMYnJvYWRjYXN0X2lkGAEgASgEEikKBmNvcGllcxgCIAMoCzIZLm1pbGxyYWNlLnYxLlZjaGFubmVsQ29weRIRCglkdXBsaWNhdGUYAyABKAgiUgoMVmNoYW5uZWxDb3B5EhAKCHZjaGFubmVsGAEgASgJEiIKAmlkGAIgASgLMhYubWlsbHJhY2UudjEuTWVzc2FnZUlkEgwKBHRpY2sYAyABKAQiNAoKQWNrUmVxdWVzdBIUCgxicm9hZGNhc3RfaWQYASABKAQSEAoIdmNoYW5uZWwYAiABKAkiDQoLQWNrUmVzcG9uc2UiKgoZQWxsb2NhdGVUaW1lc3RhbXBzUmVxdWVzdBINCgVjb3VudBgBIAEoDSJMChpBbGxvY2F0ZVRpbWVzdGFtcHNSZXNwb25zZRINCgVmaXJzdBgBIAEoBBINCgVjb3VudBgCIAEoDRIQCghsZWFzZV9tcxgDIAEoDSIjChJBbGxvY2F0ZUlkc1JlcXVlc3QSDQoFY291bnQYASABKA0iMwoTQWxsb2NhdGVJZHNSZXNwb25zZRINCgVmaXJzdBgBIAEoAxINCgVjb3VudBgCIAEoDSIZChdHZXRDbHVzdGVyU3RhdHVzUmVxdWVzdCJyCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCRINCgVhbGl2ZRgDIAEoCBIQCghkcmFpbmluZxgEIAEoCBIRCglwY2hhbm5lbHMYBSABKA0SDgoGZnJvemVuGAYgASgIIscBCg5QY2hhbm5lbFN0YXR1cxIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQSDQoFc3RhdGUYAyABKAkSDwoHbm9kZV9pZBgEIAEoCRIRCgl2Y2hhbm5lbHMYBSABKA0SIwoDd2FsGAYgASgLMhYubWlsbHJhY2UudjEuV2FsU3RhdHVzEhMKC2Fzc2lnbmVkX21zGAcgASgEEhMKC3RyYW5zZmVycmVkGAggASgIEhcKD2Zvcm1lcl9ub2RlX2lkcxgJIAMoCSJKCg1CYWxhbmNlU3RhdHVzEg4KBnBvbGljeRgBIAEoCRIXCg9hbGxvd19yZWJhbGFuY2UYAiABKAgSEAoIcG9saWNpZXMYAyADKAki0AEKCVdhbFN0YXR1cxIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQSFgoOZmlyc3Rfc2VxdWVuY2UYAyABKAQSFQoNbmV4dF9zZXF1ZW5jZRgEIAEoBBIRCglsYXN0X3RpY2sYBSABKAQSFAoMZmx1c2hlZF90aWNrGAYgASgEEhQKDGdyb3dpbmdfcm93cxgHIAEoBBIVCg1ncm93aW5nX2J5dGVzGAggASgEEg8KB3Byb2JsZW0YCSABKAkSEQoJcmVhZF90aWNrGAogASgEIuYBChhHZXRDbHVzdGVyU3RhdHVzUmVzcG9uc2USJgoFbm9kZXMYASADKAsyFy5taWxscmFjZS52MS5Ob2RlU3RhdHVzEi4KCXBjaGFubmVscxgCIAMoCzIbLm1pbGxyYWNlLnYxLlBjaGFubmVsU3RhdHVzEhMKC2NvbGxlY3Rpb25zGAMgASgNEisKB2JhbGFuY2UYBCABKAsyGi5taWxscmFjZS52MS5CYWxhbmNlU3RhdHVzEjAKCmJyb2FkY2FzdHMYBSADKAsyHC5taWxscmFjZS52MS5Ccm9hZGNhc3RTdGF0dXMi2gEKD0Jyb2FkY2FzdFN0YXR1cxIKCgJpZBgBIAEoBBImCgR0eXBlGAIgASgOMhgubWlsbHJhY2UudjEuTWVzc2FnZVR5cGUSLwoNcmVzb3VyY2Vfa2V5cxgDIAMoCzIYLm1pbGxyYWNlLnYxLlJlc291cmNlS2V5Eg0KBXN0YXRlGAQgASgJEjAKBmNvcGllcxgFIAMoCzIgLm1pbGxyYWNlLnYxLkJyb2FkY2FzdENvcHlTdGF0dXMSEAoIc2luY2VfbXMYBiABKAQSDwoHcHJvYmxlbRgHIAEoCSJZChNCcm9hZGNhc3RDb3B5U3RhdHVzEhAKCHZjaGFubmVsGAEgASgJEg0KBXN0YXRlGAIgASgJEhAKCGZhaWx1cmVzGAMgASgNEg8KB3Byb2JsZW0YBCABKAkiPAoVQWJvcnRCcm9hZGNhc3RSZXF1ZXN0EhQKDGJyb2FkY2FzdF9pZBgBIAEoBBINCgVmb3JjZRgCIAEoCSIYChZBYm9ydEJyb2FkY2FzdFJlc3BvbnNlIiQKEUZyZWV6ZU5vZGVSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkiFAoSRnJlZXplTm9kZVJlc3BvbnNlIiYKE1VuZnJlZXplTm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCSIWChRVbmZyZWV6ZU5vZGVSZXNwb25zZSI8ChdUcmFuc2ZlclBjaGFubmVsUmVxdWVzdBIQCghwY2hhbm5lbBgBIAEoCRIPCgdub2RlX2lkGAIgASgJIigKGFRyYW5zZmVyUGNoYW5uZWxSZXNwb25zZRIMCgR0ZXJtGAEgASgEIl4KGlVwZGF0ZUJhbGFuY2VQb2xpY3lSZXF1ZXN0Eg4KBnBvbGljeRgBIAEoCRIcCg9hbGxvd19yZWJhbGFuY2UYAiABKAhIAIgBAUISChBfYWxsb3dfcmViYWxhbmNlIkoKG1VwZGF0ZUJhbGFuY2VQb2xpY3lSZXNwb25zZRIrCgdiYWxhbmNlGAEgASgLMhoubWlsbHJhY2UudjEuQmFsYW5jZVN0YXR1czKwAQoRQXNzaWdubWVudFNlcnZpY2USSQoIRGlzY292ZXISHC5taWxscmFjZS52MS5EaXNjb3ZlclJlcXVlc3QaHS5taWxscmFjZS52MS5EaXNjb3ZlclJlc3BvbnNlMAESUAoLUmVwb3J0RXJyb3ISHy5taWxscmFjZS52MS5SZXBvcnRFcnJvclJlcXVlc3QaIC5taWxscmFjZS52MS5SZXBvcnRFcnJvclJlc3BvbnNlMl8KEU1lbWJlcnNoaXBTZXJ2aWNlEkoKCUhlYXJ0YmVhdBIdLm1pbGxyYWNlLnYxLkhlYXJ0YmVhdFJlcXVlc3QaHi5taWxscmFjZS52MS5IZWFydGJlYXRSZXNwb25zZTK4BgoOQ2F0YWxvZ1NlcnZpY2USdAoXQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb24SKy5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlQ29sbGVjdGlvblJlcXVlc3QaLC5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlQ29sbGVjdGlvblJlc3BvbnNlEm4KFUNhdGFsb2dEcm9wQ29sbGVjdGlvbhIpLm1pbGxyYWNlLnYxLkNhdGFsb2dEcm9wQ29sbGVjdGlvblJlcXVlc3QaKi5taWxscmFjZS52MS5DYXRhbG9nRHJvcENvbGxlY3Rpb25SZXNwb25zZRJ6ChlDYXRhbG9nRGVzY3JpYmVDb2xsZWN0aW9uEi0ubWlsbHJhY2UudjEuQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlcXVlc3QaLi5taWxscmFjZS52MS5DYXRhbG9nRGVzY3JpYmVDb2xsZWN0aW9uUmVzcG9uc2UScQoWQ2F0YWxvZ0xpc3RDb2xsZWN0aW9ucxIqLm1pbGxyYWNlLnYxLkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXF1ZXN0GisubWlsbHJhY2UudjEuQ2F0YWxvZ0xpc3RDb2xsZWN0aW9uc1Jlc3BvbnNlEnEKFkNhdGFsb2dBbHRlckNvbGxlY3Rpb24SKi5taWxscmFjZS52MS5DYXRhbG9nQWx0ZXJDb2xsZWN0aW9uUmVxdWVzdBorLm1pbGxyYWNlLnYxLkNhdGFsb2dBbHRlckNvbGxlY3Rpb25SZXNwb25zZRJxChZDYXRhbG9nQ3JlYXRlUGFydGl0aW9uEioubWlsbHJhY2UudjEuQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QaKy5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlUGFydGl0aW9uUmVzcG9uc2USawoUQ2F0YWxvZ0Ryb3BQYXJ0aXRpb24SKC5taWxscmFjZS52MS5DYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QaKS5taWxscmFjZS52MS5DYXRhbG9nRHJvcFBhcnRpdGlvblJlc3BvbnNlMpgBChBCcm9hZGNhc3RTZXJ2aWNlEkoKCUJyb2FkY2FzdBIdLm1pbGxyYWNlLnYxLkJyb2FkY2FzdFJlcXVlc3QaHi5taWxscmFjZS52MS5Ccm9hZGNhc3RSZXNwb25zZRI4CgNBY2sSFy5taWxscmFjZS52MS5BY2tSZXF1ZXN0GhgubWlsbHJhY2UudjEuQWNrUmVzcG9uc2UyywEKEEFsbG9jYXRvclNlcnZpY2USZQoSQWxsb2NhdGVUaW1lc3RhbXBzEiYubWlsbHJhY2UudjEuQWxsb2NhdGVUaW1lc3RhbXBzUmVxdWVzdBonLm1pbGxyYWNlLnYxLkFsbG9jYXRlVGltZXN0YW1wc1Jlc3BvbnNlElAKC0FsbG9jYXRlSWRzEh8ubWlsbHJhY2UudjEuQWxsb2NhdGVJZHNSZXF1ZXN0GiAubWlsbHJhY2UudjEuQWxsb2NhdGVJZHNSZXNwb25zZTK5BAoMQWRtaW5TZXJ2aWNlEl8KEEdldENsdXN0ZXJTdGF0dXMSJC5taWxscmFjZS52MS5HZXRDbHVzdGVyU3RhdHVzUmVxdWVzdBolLm1pbGxyYWNlLnYxLkdldENsdXN0ZXJTdGF0dXNSZXNwb25zZRJNCgpGcmVlemVOb2RlEh4ubWlsbHJhY2UudjEuRnJlZXplTm9kZVJlcXVlc3QaHy5taWxscmFjZS52MS5GcmVlemVOb2RlUmVzcG9uc2USUwoMVW5mcmVlemVOb2RlEiAubWlsbHJhY2UudjEuVW5mcmVlemVOb2RlUmVxdWVzdBohLm1pbGxyYWNlLnYxLlVuZnJlZXplTm9kZVJlc3BvbnNlEl8KEFRyYW5zZmVyUGNoYW5uZWwSJC5taWxscmFjZS52MS5UcmFuc2ZlclBjaGFubmVsUmVxdWVzdBolLm1pbGxyYWNlLnYxLlRyYW5zZmVyUGNoYW5uZWxSZXNwb25zZRJoChNVcGRhdGVCYWxhbmNlUG9saWN5EicubWlsbHJhY2UudjEuVXBkYXRlQmFsYW5jZVBvbGljeVJlcXVlc3QaKC5taWxscmFjZS52MS5VcGRhdGVCYWxhbmNlUG9saWN5UmVzcG9uc2USWQoOQWJvcnRCcm9hZGNhc3QSIi5taWxscmFjZS52MS5BYm9ydEJyb2FkY2FzdFJlcXVlc3QaIy5taWxscmFjZS52MS5BYm9ydEJyb2FkY2FzdFJlc3BvbnNlYgZwcm90bzM", [file_millrace_v1_message, file_millrace_v1_schema]);
 
 /**
  * @generated from message millrace.v1.DiscoverRequest
@@ -326,6 +326,47 @@ export const CatalogDropCollectionResponseSchema: GenMessage<CatalogDropCollecti
   messageDesc(file_millrace_v1_coord, 12);
 
 /**
+ * @generated from message millrace.v1.CatalogAlterCollectionRequest
+ */
+export type CatalogAlterCollectionRequest = Message<"millrace.v1.CatalogAlterCollectionRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Nullable fields to add. Those that are there already are left out, so that a call may be repeated.
+   *
+   * @generated from field: repeated millrace.v1.FieldSchema add_fields = 2;
+   */
+  addFields: FieldSchema[];
+};
+
+/**
+ * Describes the message millrace.v1.CatalogAlterCollectionRequest.
+ * Use `create(CatalogAlterCollectionRequestSchema)` to create a new message.
+ */
+export const CatalogAlterCollectionRequestSchema: GenMessage<CatalogAlterCollectionRequest> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 13);
+
+/**
+ * @generated from message millrace.v1.CatalogAlterCollectionResponse
+ */
+export type CatalogAlterCollectionResponse = Message<"millrace.v1.CatalogAlterCollectionResponse"> & {
+  /**
+   * @generated from field: millrace.v1.Collection collection = 1;
+   */
+  collection?: Collection | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.CatalogAlterCollectionResponse.
+ * Use `create(CatalogAlterCollectionResponseSchema)` to create a new message.
+ */
+export const CatalogAlterCollectionResponseSchema: GenMessage<CatalogAlterCollectionResponse> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 14);
+
+/**
  * @generated from message millrace.v1.CatalogDescribeCollectionRequest
  */
 export type CatalogDescribeCollectionRequest = Message<"millrace.v1.CatalogDescribeCollectionRequest"> & {
@@ -340,7 +381,7 @@ export type CatalogDescribeCollectionRequest = Message<"millrace.v1.CatalogDescr
  * Use `create(CatalogDescribeCollectionRequestSchema)` to create a new message.
  */
 export const CatalogDescribeCollectionRequestSchema: GenMessage<CatalogDescribeCollectionRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 13);
+  messageDesc(file_millrace_v1_coord, 15);
 
 /**
  * @generated from message millrace.v1.CatalogDescribeCollectionResponse
@@ -357,7 +398,7 @@ export type CatalogDescribeCollectionResponse = Message<"millrace.v1.CatalogDesc
  * Use `create(CatalogDescribeCollectionResponseSchema)` to create a new message.
  */
 export const CatalogDescribeCollectionResponseSchema: GenMessage<CatalogDescribeCollectionResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 14);
+  messageDesc(file_millrace_v1_coord, 16);
 
 /**
  * @generated from message millrace.v1.CatalogListCollectionsRequest
@@ -370,7 +411,7 @@ export type CatalogListCollectionsRequest = Message<"millrace.v1.CatalogListColl
  * Use `create(CatalogListCollectionsRequestSchema)` to create a new message.
  */
 export const CatalogListCollectionsRequestSchema: GenMessage<CatalogListCollectionsRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 15);
+  messageDesc(file_millrace_v1_coord, 17);
 
 /**
  * @generated from message millrace.v1.CatalogListCollectionsResponse
@@ -387,7 +428,7 @@ export type CatalogListCollectionsResponse = Message<"millrace.v1.CatalogListCol
  * Use `create(CatalogListCollectionsResponseSchema)` to create a new message.
  */
 export const CatalogListCollectionsResponseSchema: GenMessage<CatalogListCollectionsResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 16);
+  messageDesc(file_millrace_v1_coord, 18);
 
 /**
  * @generated from message millrace.v1.CatalogCreatePartitionRequest
@@ -409,7 +450,7 @@ export type CatalogCreatePartitionRequest = Message<"millrace.v1.CatalogCreatePa
  * Use `create(CatalogCreatePartitionRequestSchema)` to create a new message.
  */
 export const CatalogCreatePartitionRequestSchema: GenMessage<CatalogCreatePartitionRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 17);
+  messageDesc(file_millrace_v1_coord, 19);
 
 /**
  * @generated from message millrace.v1.CatalogCreatePartitionResponse
@@ -426,7 +467,7 @@ export type CatalogCreatePartitionResponse = Message<"millrace.v1.CatalogCreateP
  * Use `create(CatalogCreatePartitionResponseSchema)` to create a new message.
  */
 export const CatalogCreatePartitionResponseSchema: GenMessage<CatalogCreatePartitionResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 18);
+  messageDesc(file_millrace_v1_coord, 20);
 
 /**
  * @generated from message millrace.v1.CatalogDropPartitionRequest
@@ -448,7 +489,7 @@ export type CatalogDropPartitionRequest = Message<"millrace.v1.CatalogDropPartit
  * Use `create(CatalogDropPartitionRequestSchema)` to create a new message.
  */
 export const CatalogDropPartitionRequestSchema: GenMessage<CatalogDropPartitionRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 19);
+  messageDesc(file_millrace_v1_coord, 21);
 
 /**
  * @generated from message millrace.v1.CatalogDropPartitionResponse
@@ -461,26 +502,73 @@ export type CatalogDropPartitionResponse = Message<"millrace.v1.CatalogDropParti
  * Use `create(CatalogDropPartitionResponseSchema)` to create a new message.
  */
 export const CatalogDropPartitionResponseSchema: GenMessage<CatalogDropPartitionResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 20);
+  messageDesc(file_millrace_v1_coord, 22);
+
+/**
+ * Something that broadcasts may conflict on.
+ *
+ * @generated from message millrace.v1.ResourceKey
+ */
+export type ResourceKey = Message<"millrace.v1.ResourceKey"> & {
+  /**
+   * The kind of thing, such as `collection`; `cluster` is all there is.
+   *
+   * @generated from field: string domain = 1;
+   */
+  domain: string;
+
+  /**
+   * @generated from field: string key = 2;
+   */
+  key: string;
+
+  /**
+   * Alone, rather than with others that share it.
+   *
+   * @generated from field: bool exclusive = 3;
+   */
+  exclusive: boolean;
+};
+
+/**
+ * Describes the message millrace.v1.ResourceKey.
+ * Use `create(ResourceKeySchema)` to create a new message.
+ */
+export const ResourceKeySchema: GenMessage<ResourceKey> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 23);
 
 /**
  * @generated from message millrace.v1.BroadcastRequest
  */
 export type BroadcastRequest = Message<"millrace.v1.BroadcastRequest"> & {
   /**
+   * Its vchannel is left empty.
+   *
    * @generated from field: millrace.v1.Message message = 1;
    */
   message?: Message$1 | undefined;
 
   /**
+   * 1 to 1024, each once; of collections that exist.
+   *
    * @generated from field: repeated string vchannels = 2;
    */
   vchannels: string[];
 
   /**
+   * At most 256 bytes. The same key again, with the same type and resource keys, answers with the first
+   * broadcast.
+   *
    * @generated from field: string idempotency_key = 3;
    */
   idempotencyKey: string;
+
+  /**
+   * What it concerns, at most 60. The names of the collections are added, shared.
+   *
+   * @generated from field: repeated millrace.v1.ResourceKey resource_keys = 4;
+   */
+  resourceKeys: ResourceKey[];
 };
 
 /**
@@ -488,7 +576,7 @@ export type BroadcastRequest = Message<"millrace.v1.BroadcastRequest"> & {
  * Use `create(BroadcastRequestSchema)` to create a new message.
  */
 export const BroadcastRequestSchema: GenMessage<BroadcastRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 21);
+  messageDesc(file_millrace_v1_coord, 24);
 
 /**
  * @generated from message millrace.v1.BroadcastResponse
@@ -498,6 +586,18 @@ export type BroadcastResponse = Message<"millrace.v1.BroadcastResponse"> & {
    * @generated from field: uint64 broadcast_id = 1;
    */
   broadcastId: bigint;
+
+  /**
+   * Where the copies stand.
+   *
+   * @generated from field: repeated millrace.v1.VchannelCopy copies = 2;
+   */
+  copies: VchannelCopy[];
+
+  /**
+   * @generated from field: bool duplicate = 3;
+   */
+  duplicate: boolean;
 };
 
 /**
@@ -505,7 +605,36 @@ export type BroadcastResponse = Message<"millrace.v1.BroadcastResponse"> & {
  * Use `create(BroadcastResponseSchema)` to create a new message.
  */
 export const BroadcastResponseSchema: GenMessage<BroadcastResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 22);
+  messageDesc(file_millrace_v1_coord, 25);
+
+/**
+ * Where a copy of a broadcast stands.
+ *
+ * @generated from message millrace.v1.VchannelCopy
+ */
+export type VchannelCopy = Message<"millrace.v1.VchannelCopy"> & {
+  /**
+   * @generated from field: string vchannel = 1;
+   */
+  vchannel: string;
+
+  /**
+   * @generated from field: millrace.v1.MessageId id = 2;
+   */
+  id?: MessageId | undefined;
+
+  /**
+   * @generated from field: uint64 tick = 3;
+   */
+  tick: bigint;
+};
+
+/**
+ * Describes the message millrace.v1.VchannelCopy.
+ * Use `create(VchannelCopySchema)` to create a new message.
+ */
+export const VchannelCopySchema: GenMessage<VchannelCopy> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 26);
 
 /**
  * @generated from message millrace.v1.AckRequest
@@ -527,7 +656,7 @@ export type AckRequest = Message<"millrace.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 23);
+  messageDesc(file_millrace_v1_coord, 27);
 
 /**
  * @generated from message millrace.v1.AckResponse
@@ -540,7 +669,7 @@ export type AckResponse = Message<"millrace.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 24);
+  messageDesc(file_millrace_v1_coord, 28);
 
 /**
  * @generated from message millrace.v1.AllocateTimestampsRequest
@@ -559,7 +688,7 @@ export type AllocateTimestampsRequest = Message<"millrace.v1.AllocateTimestampsR
  * Use `create(AllocateTimestampsRequestSchema)` to create a new message.
  */
 export const AllocateTimestampsRequestSchema: GenMessage<AllocateTimestampsRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 25);
+  messageDesc(file_millrace_v1_coord, 29);
 
 /**
  * @generated from message millrace.v1.AllocateTimestampsResponse
@@ -590,7 +719,7 @@ export type AllocateTimestampsResponse = Message<"millrace.v1.AllocateTimestamps
  * Use `create(AllocateTimestampsResponseSchema)` to create a new message.
  */
 export const AllocateTimestampsResponseSchema: GenMessage<AllocateTimestampsResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 26);
+  messageDesc(file_millrace_v1_coord, 30);
 
 /**
  * @generated from message millrace.v1.AllocateIdsRequest
@@ -609,7 +738,7 @@ export type AllocateIdsRequest = Message<"millrace.v1.AllocateIdsRequest"> & {
  * Use `create(AllocateIdsRequestSchema)` to create a new message.
  */
 export const AllocateIdsRequestSchema: GenMessage<AllocateIdsRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 27);
+  messageDesc(file_millrace_v1_coord, 31);
 
 /**
  * @generated from message millrace.v1.AllocateIdsResponse
@@ -631,7 +760,7 @@ export type AllocateIdsResponse = Message<"millrace.v1.AllocateIdsResponse"> & {
  * Use `create(AllocateIdsResponseSchema)` to create a new message.
  */
 export const AllocateIdsResponseSchema: GenMessage<AllocateIdsResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 28);
+  messageDesc(file_millrace_v1_coord, 32);
 
 /**
  * @generated from message millrace.v1.GetClusterStatusRequest
@@ -644,7 +773,7 @@ export type GetClusterStatusRequest = Message<"millrace.v1.GetClusterStatusReque
  * Use `create(GetClusterStatusRequestSchema)` to create a new message.
  */
 export const GetClusterStatusRequestSchema: GenMessage<GetClusterStatusRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 29);
+  messageDesc(file_millrace_v1_coord, 33);
 
 /**
  * @generated from message millrace.v1.NodeStatus
@@ -690,7 +819,7 @@ export type NodeStatus = Message<"millrace.v1.NodeStatus"> & {
  * Use `create(NodeStatusSchema)` to create a new message.
  */
 export const NodeStatusSchema: GenMessage<NodeStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 30);
+  messageDesc(file_millrace_v1_coord, 34);
 
 /**
  * @generated from message millrace.v1.PchannelStatus
@@ -757,7 +886,7 @@ export type PchannelStatus = Message<"millrace.v1.PchannelStatus"> & {
  * Use `create(PchannelStatusSchema)` to create a new message.
  */
 export const PchannelStatusSchema: GenMessage<PchannelStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 31);
+  messageDesc(file_millrace_v1_coord, 35);
 
 /**
  * How pchannels are placed.
@@ -793,7 +922,7 @@ export type BalanceStatus = Message<"millrace.v1.BalanceStatus"> & {
  * Use `create(BalanceStatusSchema)` to create a new message.
  */
 export const BalanceStatusSchema: GenMessage<BalanceStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 32);
+  messageDesc(file_millrace_v1_coord, 36);
 
 /**
  * State of one pchannel's log at its owner.
@@ -868,7 +997,7 @@ export type WalStatus = Message<"millrace.v1.WalStatus"> & {
  * Use `create(WalStatusSchema)` to create a new message.
  */
 export const WalStatusSchema: GenMessage<WalStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 33);
+  messageDesc(file_millrace_v1_coord, 37);
 
 /**
  * @generated from message millrace.v1.GetClusterStatusResponse
@@ -893,6 +1022,13 @@ export type GetClusterStatusResponse = Message<"millrace.v1.GetClusterStatusResp
    * @generated from field: millrace.v1.BalanceStatus balance = 4;
    */
   balance?: BalanceStatus | undefined;
+
+  /**
+   * Broadcasts that are under way, such as changes of the catalog, by id.
+   *
+   * @generated from field: repeated millrace.v1.BroadcastStatus broadcasts = 5;
+   */
+  broadcasts: BroadcastStatus[];
 };
 
 /**
@@ -900,7 +1036,140 @@ export type GetClusterStatusResponse = Message<"millrace.v1.GetClusterStatusResp
  * Use `create(GetClusterStatusResponseSchema)` to create a new message.
  */
 export const GetClusterStatusResponseSchema: GenMessage<GetClusterStatusResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 34);
+  messageDesc(file_millrace_v1_coord, 38);
+
+/**
+ * A broadcast that is under way.
+ *
+ * @generated from message millrace.v1.BroadcastStatus
+ */
+export type BroadcastStatus = Message<"millrace.v1.BroadcastStatus"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: millrace.v1.MessageType type = 2;
+   */
+  type: MessageType;
+
+  /**
+   * @generated from field: repeated millrace.v1.ResourceKey resource_keys = 3;
+   */
+  resourceKeys: ResourceKey[];
+
+  /**
+   * What it waits for: `saving`, `appending`, `acking`, `callback` or `ending`.
+   *
+   * @generated from field: string state = 4;
+   */
+  state: string;
+
+  /**
+   * @generated from field: repeated millrace.v1.BroadcastCopyStatus copies = 5;
+   */
+  copies: BroadcastCopyStatus[];
+
+  /**
+   * When it was begun, in milliseconds since 1970.
+   *
+   * @generated from field: uint64 since_ms = 6;
+   */
+  sinceMs: bigint;
+
+  /**
+   * Why the last step failed; empty if it did not.
+   *
+   * @generated from field: string problem = 7;
+   */
+  problem: string;
+};
+
+/**
+ * Describes the message millrace.v1.BroadcastStatus.
+ * Use `create(BroadcastStatusSchema)` to create a new message.
+ */
+export const BroadcastStatusSchema: GenMessage<BroadcastStatus> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 39);
+
+/**
+ * How far the copy of a broadcast in one vchannel is.
+ *
+ * @generated from message millrace.v1.BroadcastCopyStatus
+ */
+export type BroadcastCopyStatus = Message<"millrace.v1.BroadcastCopyStatus"> & {
+  /**
+   * @generated from field: string vchannel = 1;
+   */
+  vchannel: string;
+
+  /**
+   * `waiting` (it is certain that it is not there), `unknown`, `appended`, `acked` or `left-out`.
+   *
+   * @generated from field: string state = 2;
+   */
+  state: string;
+
+  /**
+   * Failed attempts since the coordinator began.
+   *
+   * @generated from field: uint32 failures = 3;
+   */
+  failures: number;
+
+  /**
+   * Why the last attempt failed; empty if it did not.
+   *
+   * @generated from field: string problem = 4;
+   */
+  problem: string;
+};
+
+/**
+ * Describes the message millrace.v1.BroadcastCopyStatus.
+ * Use `create(BroadcastCopyStatusSchema)` to create a new message.
+ */
+export const BroadcastCopyStatusSchema: GenMessage<BroadcastCopyStatus> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 40);
+
+/**
+ * @generated from message millrace.v1.AbortBroadcastRequest
+ */
+export type AbortBroadcastRequest = Message<"millrace.v1.AbortBroadcastRequest"> & {
+  /**
+   * @generated from field: uint64 broadcast_id = 1;
+   */
+  broadcastId: bigint;
+
+  /**
+   * What to do with one that may have reached a vchannel. Empty: refuse. `finish`: leave the vchannels out
+   * that lack it, and let the change happen. `forget`: let nothing happen; vchannels that have it keep it.
+   *
+   * @generated from field: string force = 2;
+   */
+  force: string;
+};
+
+/**
+ * Describes the message millrace.v1.AbortBroadcastRequest.
+ * Use `create(AbortBroadcastRequestSchema)` to create a new message.
+ */
+export const AbortBroadcastRequestSchema: GenMessage<AbortBroadcastRequest> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 41);
+
+/**
+ * @generated from message millrace.v1.AbortBroadcastResponse
+ */
+export type AbortBroadcastResponse = Message<"millrace.v1.AbortBroadcastResponse"> & {
+};
+
+/**
+ * Describes the message millrace.v1.AbortBroadcastResponse.
+ * Use `create(AbortBroadcastResponseSchema)` to create a new message.
+ */
+export const AbortBroadcastResponseSchema: GenMessage<AbortBroadcastResponse> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 42);
 
 /**
  * @generated from message millrace.v1.FreezeNodeRequest
@@ -917,7 +1186,7 @@ export type FreezeNodeRequest = Message<"millrace.v1.FreezeNodeRequest"> & {
  * Use `create(FreezeNodeRequestSchema)` to create a new message.
  */
 export const FreezeNodeRequestSchema: GenMessage<FreezeNodeRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 35);
+  messageDesc(file_millrace_v1_coord, 43);
 
 /**
  * @generated from message millrace.v1.FreezeNodeResponse
@@ -930,7 +1199,7 @@ export type FreezeNodeResponse = Message<"millrace.v1.FreezeNodeResponse"> & {
  * Use `create(FreezeNodeResponseSchema)` to create a new message.
  */
 export const FreezeNodeResponseSchema: GenMessage<FreezeNodeResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 36);
+  messageDesc(file_millrace_v1_coord, 44);
 
 /**
  * @generated from message millrace.v1.UnfreezeNodeRequest
@@ -947,7 +1216,7 @@ export type UnfreezeNodeRequest = Message<"millrace.v1.UnfreezeNodeRequest"> & {
  * Use `create(UnfreezeNodeRequestSchema)` to create a new message.
  */
 export const UnfreezeNodeRequestSchema: GenMessage<UnfreezeNodeRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 37);
+  messageDesc(file_millrace_v1_coord, 45);
 
 /**
  * @generated from message millrace.v1.UnfreezeNodeResponse
@@ -960,7 +1229,7 @@ export type UnfreezeNodeResponse = Message<"millrace.v1.UnfreezeNodeResponse"> &
  * Use `create(UnfreezeNodeResponseSchema)` to create a new message.
  */
 export const UnfreezeNodeResponseSchema: GenMessage<UnfreezeNodeResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 38);
+  messageDesc(file_millrace_v1_coord, 46);
 
 /**
  * @generated from message millrace.v1.TransferPchannelRequest
@@ -982,7 +1251,7 @@ export type TransferPchannelRequest = Message<"millrace.v1.TransferPchannelReque
  * Use `create(TransferPchannelRequestSchema)` to create a new message.
  */
 export const TransferPchannelRequestSchema: GenMessage<TransferPchannelRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 39);
+  messageDesc(file_millrace_v1_coord, 47);
 
 /**
  * @generated from message millrace.v1.TransferPchannelResponse
@@ -1001,7 +1270,7 @@ export type TransferPchannelResponse = Message<"millrace.v1.TransferPchannelResp
  * Use `create(TransferPchannelResponseSchema)` to create a new message.
  */
 export const TransferPchannelResponseSchema: GenMessage<TransferPchannelResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 40);
+  messageDesc(file_millrace_v1_coord, 48);
 
 /**
  * @generated from message millrace.v1.UpdateBalancePolicyRequest
@@ -1027,7 +1296,7 @@ export type UpdateBalancePolicyRequest = Message<"millrace.v1.UpdateBalancePolic
  * Use `create(UpdateBalancePolicyRequestSchema)` to create a new message.
  */
 export const UpdateBalancePolicyRequestSchema: GenMessage<UpdateBalancePolicyRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 41);
+  messageDesc(file_millrace_v1_coord, 49);
 
 /**
  * @generated from message millrace.v1.UpdateBalancePolicyResponse
@@ -1044,7 +1313,7 @@ export type UpdateBalancePolicyResponse = Message<"millrace.v1.UpdateBalancePoli
  * Use `create(UpdateBalancePolicyResponseSchema)` to create a new message.
  */
 export const UpdateBalancePolicyResponseSchema: GenMessage<UpdateBalancePolicyResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 42);
+  messageDesc(file_millrace_v1_coord, 50);
 
 /**
  * Who owns which pchannel.
@@ -1134,6 +1403,16 @@ export const CatalogService: GenService<{
     output: typeof CatalogListCollectionsResponseSchema;
   },
   /**
+   * Answers when every vchannel takes rows of the new schema.
+   *
+   * @generated from rpc millrace.v1.CatalogService.CatalogAlterCollection
+   */
+  catalogAlterCollection: {
+    methodKind: "unary";
+    input: typeof CatalogAlterCollectionRequestSchema;
+    output: typeof CatalogAlterCollectionResponseSchema;
+  },
+  /**
    * @generated from rpc millrace.v1.CatalogService.CatalogCreatePartition
    */
   catalogCreatePartition: {
@@ -1153,12 +1432,15 @@ export const CatalogService: GenService<{
   serviceDesc(file_millrace_v1_coord, 2);
 
 /**
- * Messages that must reach many vchannels or none. Not served yet: UNIMPLEMENTED.
+ * Messages that must reach many vchannels or none.
  *
  * @generated from service millrace.v1.BroadcastService
  */
 export const BroadcastService: GenService<{
   /**
+   * Answers when every vchannel has the message; once begun it is carried to its end, whatever becomes
+   * of the caller. Messages of type MANUAL_FLUSH alone: what changes the catalog is asked for there.
+   *
    * @generated from rpc millrace.v1.BroadcastService.Broadcast
    */
   broadcast: {
@@ -1167,6 +1449,9 @@ export const BroadcastService: GenService<{
     output: typeof BroadcastResponseSchema;
   },
   /**
+   * A consumer of a vchannel has dealt with its copy of a broadcast that waits for that. Repeats change
+   * nothing. NOT_FOUND if no such broadcast is remembered.
+   *
    * @generated from rpc millrace.v1.BroadcastService.Ack
    */
   ack: {
@@ -1263,6 +1548,17 @@ export const AdminService: GenService<{
     methodKind: "unary";
     input: typeof UpdateBalancePolicyRequestSchema;
     output: typeof UpdateBalancePolicyResponseSchema;
+  },
+  /**
+   * Ends a broadcast that is stuck. PRECONDITION_FAILED, with what is needed, if it may have reached a
+   * vchannel and nothing is forced; NOT_FOUND if there is none.
+   *
+   * @generated from rpc millrace.v1.AdminService.AbortBroadcast
+   */
+  abortBroadcast: {
+    methodKind: "unary";
+    input: typeof AbortBroadcastRequestSchema;
+    output: typeof AbortBroadcastResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_millrace_v1_coord, 5);

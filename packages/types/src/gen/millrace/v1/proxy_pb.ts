@@ -174,7 +174,7 @@ export type AlterCollectionRequest = Message<"millrace.v1.AlterCollectionRequest
   name: string;
 
   /**
-   * Nullable fields to add.
+   * Nullable fields to add, 1 or more. Fields that are there already, and are the same, are left out.
    *
    * @generated from field: repeated millrace.v1.FieldSchema add_fields = 2;
    */
@@ -858,7 +858,7 @@ export const ProxyService: GenService<{
     output: typeof ListCollectionsResponseSchema;
   },
   /**
-   * Not served yet: UNIMPLEMENTED.
+   * Adds nullable fields. Rows from before have none in them. Answers when rows may carry them.
    *
    * @generated from rpc millrace.v1.ProxyService.AlterCollection
    */
