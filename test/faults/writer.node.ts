@@ -6,6 +6,7 @@
  * Lines: `opened FIRST NEXT` · `submit NAME` · `ack NAME SEQUENCE INDEX new|again` · `end CODE`.
  */
 
+import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { MillraceError, type Position } from "@millrace/types";
 import { createSeededRandom } from "@millrace/types/testing";
@@ -27,6 +28,7 @@ export interface WriterOrder {
 }
 
 const appenders = 16;
+const pause = new Int32Array(new SharedArrayBuffer(4));
 
 const lines = createInterface({ input: process.stdin });
 const order: WriterOrder = await new Promise((resolve) => {
@@ -35,8 +37,20 @@ const order: WriterOrder = await new Promise((resolve) => {
 const random = createSeededRandom(order.seed);
 
 function say(...words: (string | number)[]): void {
-  // A pipe takes it before the call returns.
-  process.stdout.write(`${words.join(" ")}\n`);
+  const line = Buffer.from(`${words.join(" ")}\n`);
+  // The reader has it before the call returns, and not a queue that would die with this process.
+  for (let sent = 0; sent < line.length; ) sent += trySend(line.subarray(sent));
+}
+
+function trySend(bytes: Uint8Array): number {
+  try {
+    return writeSync(1, bytes);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EAGAIN")) throw error;
+    // The pipe is full: the reader gets a millisecond.
+    Atomics.wait(pause, 0, 0, 1);
+    return 0;
+  }
 }
 
 function sizeOf(): number {
