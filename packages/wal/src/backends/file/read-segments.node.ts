@@ -44,7 +44,7 @@ export async function* readSegments(
       while (reader.place().sequence < Math.min(segment.end ?? next(), next())) {
         signal?.throwIfAborted();
         const place = reader.place();
-        const batch = await reader.read();
+        const batch = reader.take() ?? (await reader.read());
         if (!batch) {
           // A file that was truncated may have been written anew.
           if (sequence < (await firstOf(source))) throw await missing(source, sequence);

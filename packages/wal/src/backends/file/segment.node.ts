@@ -141,6 +141,8 @@ export function startOf(segment: Segment): Place {
 
 /** Reads the batches of a segment one by one. */
 export interface SegmentReader {
+  /** The next batch if it is in memory already; if it is not, `read` says why. */
+  take(): RecordBatch | undefined;
   /**
    * The next batch, verified; `undefined` where there is none, because the rest was never written or
    * is damaged.
@@ -217,6 +219,7 @@ export async function openSegmentReader(
   }
 
   return {
+    take,
     read,
     place: () => ({ sequence, offset }),
     seek(to) {
