@@ -261,7 +261,11 @@ class Client implements EtcdClient {
     token: string | undefined,
     signal: AbortSignal,
   ): Promise<Refusal | { response: Response }> {
-    const headers: Record<string, string> = { "content-type": "application/json" };
+    const headers: Record<string, string> = {
+      "content-type": "application/json",
+      // A member that is cut off from the others ends its watches then, and does not keep still.
+      "grpc-metadata-hasleader": "true",
+    };
     // The token as it is; etcd wants no scheme before it.
     if (token) headers.authorization = token;
     const response = await this.#fetch(`${this.#gateway()}/${path}`, {
