@@ -73,12 +73,14 @@ async function verify({ dir, ledger, ends }: Session, from: number): Promise<voi
     if (MillraceError.is(error, "NOT_FOUND")) return undefined;
     throw error;
   });
+  let end = 0;
   if (reader) {
     const { first } = reader.bounds();
     for await (const batch of reader.read(Math.max(first, from))) ledger.take(batch);
+    end = reader.bounds().next;
     await reader.close();
   }
-  ledger.settle();
+  ledger.settle(end);
   ends.push(ledger.next);
 }
 

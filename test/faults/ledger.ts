@@ -30,15 +30,26 @@ export interface Ledger {
   submit(name: string): void;
   /** Says that an append was acknowledged, and where. */
   acknowledge(name: string, place: Position, duplicate: boolean): void;
+  /** Says that an append that was submitted once was refused, and has had no effect. */
+  withdraw(name: string): void;
   /**
    * Takes a batch that a reader was given, from the first that is left on. One that was taken before
    * must be the same as then.
    */
   take(batch: RecordBatch): void;
-  /** Says that the reader has reached the end: all that is acknowledged must have been taken. */
-  settle(): void;
+  /**
+   * Says that the reader has reached the end, which is before sequence `end`: all that is acknowledged,
+   * and all that was read before, must be there.
+   */
+  settle(end: number): void;
   /** The names of appends without an answer, by first submission; those are to be made again. */
   unanswered(): string[];
+  /** The sequence of the first batch with an append that is in the log, but has no answer. */
+  firstUnanswered(): number;
+  /** The number of the next append of a group that was not yet submitted. */
+  nextNumber(group: string): number;
+  /** A ledger of its own with the same in it. */
+  fork(): Ledger;
 }
 
 interface Entry {
@@ -48,16 +59,27 @@ interface Entry {
   place?: Position;
 }
 
-interface OpenTransaction {
-  bodies: StoredMessage[];
-}
-
 const type = { begin: 900, commit: 901, rollback: 902 } as const;
 const decoder = new TextDecoder();
 
+interface State {
+  totals: LedgerTotals;
+  /** What is both answered and read is forgotten; `lastNumbers` still tells a second one. */
+  entries: Map<string, Entry>;
+  /** The number of the last append of each group that was submitted. */
+  submitted: Map<string, number>;
+  /** The same of those that were read. */
+  lastNumbers: Map<string, number>;
+  /** By sequence. */
+  checksums: number[];
+  /** Transactions that were begun, by the tick of their first message, with their messages so far. */
+  open: Map<bigint, readonly StoredMessage[]>;
+  lastTick: bigint;
+}
+
 /** Creates the ledger of a log that is empty. */
 export function createLedger(): Ledger {
-  const totals: LedgerTotals = {
+  const totals = {
     submitted: 0,
     acknowledged: 0,
     duplicates: 0,
@@ -65,16 +87,24 @@ export function createLedger(): Ledger {
     transactions: 0,
     batches: 0,
   };
-  // What is both answered and read is forgotten; `lastNumbers` still tells a second one.
-  const entries = new Map<string, Entry>();
-  const lastNumbers = new Map<string, number>();
-  const checksums: number[] = [];
-  const open = new Map<bigint, OpenTransaction>();
-  let lastTick = 0n;
+  return createLedgerOf({
+    totals,
+    entries: new Map(),
+    submitted: new Map(),
+    lastNumbers: new Map(),
+    checksums: [],
+    open: new Map(),
+    lastTick: 0n,
+  });
+}
 
-  function forgetIfDone(name: string, entry: Entry): void {
-    if (!entry.answer || !entry.place) return;
+function createLedgerOf(state: State): Ledger {
+  const { totals, entries, submitted, lastNumbers, checksums, open } = state;
+
+  function update(name: string, entry: Entry): void {
     const { answer, place } = entry;
+    entries.set(name, entry);
+    if (!answer || !place) return;
     if (answer.sequence !== place.sequence || answer.index !== place.index) {
       throw new Error(
         `moved: ${name} was acknowledged at ${show(answer)} and is at ${show(place)}`,
@@ -94,9 +124,8 @@ export function createLedger(): Ledger {
     const entry = entries.get(name);
     if (!entry) throw new Error(`foreign: ${name} is at ${show(place)} but was never submitted`);
     lastNumbers.set(group, number);
-    entry.place = place;
     if (!entry.answer) totals.kept++;
-    forgetIfDone(name, entry);
+    update(name, { ...entry, place });
   }
 
   function takeAppend(messages: readonly StoredMessage[]): void {
@@ -104,7 +133,7 @@ export function createLedger(): Ledger {
     if (!first) return;
     switch (first.type) {
       case messageType:
-        if (first.txn !== 0n) bodiesOf(first).push(...messages);
+        if (first.txn !== 0n) open.set(first.txn, [...bodiesOf(first), ...messages]);
         else {
           const name = decoder.decode(first.header);
           checkParts(parseName(name), messages);
@@ -112,7 +141,7 @@ export function createLedger(): Ledger {
         }
         break;
       case type.begin:
-        open.set(first.tick, { bodies: [] });
+        open.set(first.tick, []);
         break;
       case type.rollback:
         open.delete(first.txn);
@@ -128,10 +157,10 @@ export function createLedger(): Ledger {
     }
   }
 
-  function bodiesOf({ txn, id }: StoredMessage): StoredMessage[] {
-    const transaction = open.get(txn);
-    if (!transaction) throw new Error(`transaction ${txn} at ${show(id)} is not open`);
-    return transaction.bodies;
+  function bodiesOf({ txn, id }: StoredMessage): readonly StoredMessage[] {
+    const bodies = open.get(txn);
+    if (!bodies) throw new Error(`transaction ${txn} at ${show(id)} is not open`);
+    return bodies;
   }
 
   return {
@@ -143,14 +172,23 @@ export function createLedger(): Ledger {
       if (entries.has(name)) return;
       totals.submitted++;
       entries.set(name, {});
+      const { group, number } = parseName(name);
+      submitted.set(group, number);
     },
     acknowledge(name, answer, duplicate) {
       totals.acknowledged++;
       if (duplicate) totals.duplicates++;
       const entry = entries.get(name);
       if (!entry) throw new Error(`${name} was acknowledged twice, or never submitted`);
-      entry.answer = answer;
-      forgetIfDone(name, entry);
+      update(name, { ...entry, answer });
+    },
+    withdraw(name) {
+      const place = entries.get(name)?.place;
+      if (place)
+        throw new Error(`foreign: ${name} was refused without effect, but is at ${show(place)}`);
+      entries.delete(name);
+      const { group, number } = parseName(name);
+      submitted.set(group, number - 1);
     },
     take(batch) {
       const { sequence, checksum, previousChecksum } = batch;
@@ -164,8 +202,10 @@ export function createLedger(): Ledger {
       if (previousChecksum !== (checksums.at(-1) ?? 0)) {
         throw new Error(`batch ${sequence} does not continue the one before it`);
       }
-      if (batch.firstTick <= lastTick) throw new Error(`batch ${sequence} goes back in ticks`);
-      lastTick = batch.lastTick;
+      if (batch.firstTick <= state.lastTick) {
+        throw new Error(`batch ${sequence} goes back in ticks`);
+      }
+      state.lastTick = batch.lastTick;
       checksums.push(checksum);
       totals.batches++;
       let append: StoredMessage[] = [];
@@ -178,7 +218,10 @@ export function createLedger(): Ledger {
       }
       takeAppend(append);
     },
-    settle() {
+    settle(end) {
+      if (end < checksums.length) {
+        throw new Error(`lost: the log ends at batch ${end}, ${checksums.length} were read before`);
+      }
       for (const [name, { answer, place }] of entries) {
         if (answer && !place) {
           throw new Error(`lost: ${name} was acknowledged at ${show(answer)} and is not there`);
@@ -188,6 +231,24 @@ export function createLedger(): Ledger {
     unanswered() {
       return [...entries].filter(([, { answer }]) => !answer).map(([name]) => name);
     },
+    firstUnanswered() {
+      let first = Number.POSITIVE_INFINITY;
+      for (const { answer, place } of entries.values()) {
+        if (!answer && place) first = Math.min(first, place.sequence);
+      }
+      return first;
+    },
+    nextNumber: (group) => (submitted.get(group) ?? -1) + 1,
+    fork: () =>
+      createLedgerOf({
+        totals: { ...totals },
+        entries: new Map(entries),
+        submitted: new Map(submitted),
+        lastNumbers: new Map(lastNumbers),
+        checksums: [...checksums],
+        open: new Map(open),
+        lastTick: state.lastTick,
+      }),
   };
 }
 

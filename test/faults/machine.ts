@@ -1,0 +1,169 @@
+/**
+ * A machine that is simulated, with a log on it: what its owners do, and what the ledger says of it.
+ *
+ * @module
+ */
+
+import { MillraceError, type Random } from "@millrace/types";
+import { openWal, type Wal } from "@millrace/wal";
+import { createFileBackend, type FileSystem } from "@millrace/wal/file";
+import { messagesOf, nameOf } from "./content.ts";
+import { createLedger, type Ledger } from "./ledger.ts";
+import { createFolder, type DiskFolder } from "./simulated-disk.ts";
+import {
+  createSimulatedFileSystem,
+  type Fault,
+  type Operation,
+  type SimulatedFileSystem,
+} from "./simulated-file-system.ts";
+
+/** What a machine is like. */
+export interface MachineOptions {
+  random: Random;
+  /** Called before an operation, and when it has happened but is neither durable nor answered. */
+  onStep?: ((operation: Operation) => void) | undefined;
+  /** What goes wrong with operations. Default: nothing. */
+  fault?: ((operation: Operation) => Fault | undefined) | undefined;
+  /** Wraps the file system of each owner. Default: it is used as it is. */
+  wrap?: ((fs: FileSystem) => FileSystem) | undefined;
+}
+
+/** A machine with a log on it. */
+export interface Machine extends MachineOptions {
+  disk: DiskFolder;
+  ledger: Ledger;
+  /** The highest term that may have been used. */
+  term: number;
+  /** The highest sequence before which was truncated. */
+  truncated: number;
+  /** Why appends failed. */
+  errors: MillraceError[];
+}
+
+/** A process that has the log open. */
+export interface Owner {
+  fs: SimulatedFileSystem;
+  wal: Wal;
+}
+
+const appenders = 4;
+const sizes = [10, 10, 100, 300, 700, 1500, 6000];
+
+/** A machine whose disk is empty. */
+export function createMachine(options: MachineOptions): Machine {
+  const { random, onStep, fault, wrap } = options;
+  const state = { disk: createFolder(), ledger: createLedger(), term: 0, truncated: 0, errors: [] };
+  return { random, onStep, fault, wrap, ...state };
+}
+
+/** Opens the log at the next term, as a process of its own. */
+export function open(machine: Machine): Promise<Owner> {
+  return beginToOpen(machine).opened;
+}
+
+/** The same, with the file system of the process, so that it can be killed. */
+function beginToOpen(machine: Machine): { fs: SimulatedFileSystem; opened: Promise<Owner> } {
+  const { random, disk, onStep, fault, wrap } = machine;
+  const turns = (): number => Math.floor(random.next() * 4);
+  const fs = createSimulatedFileSystem({ disk, onStep, fault, turns });
+  const backend = createFileBackend({
+    dir: "/logs",
+    segmentBytes: 4096,
+    fs: wrap?.(fs) ?? fs,
+  });
+  let tick = 0n;
+  const wal = openWal({
+    backend,
+    pchannel: "p",
+    term: ++machine.term,
+    vchannels: "any",
+    ticks: {
+      take(count, after = 0n) {
+        const first = (after > tick ? after : tick) + 1n;
+        tick = first + BigInt(count) - 1n;
+        return { first, count };
+      },
+    },
+  });
+  return { fs, opened: wal.then((opened) => ({ fs, wal: opened })) };
+}
+
+/** Kills a process after a while. */
+async function killSoon(
+  { random }: Machine,
+  fs: SimulatedFileSystem,
+  turns: number,
+): Promise<void> {
+  for (let turn = Math.floor(random.next() * turns); turn > 0; turn--) await undefined;
+  fs.stop();
+}
+
+/** Lets each appender make, or make again, one append. Those that fail have no answer. */
+export async function appendSome(machine: Machine, wal: Wal): Promise<void> {
+  const { ledger, random } = machine;
+  const again = new Map(ledger.unanswered().map((name) => [name.split("/")[0], name]));
+  const append = async (group: string): Promise<void> => {
+    const size = sizes[Math.floor(random.next() * sizes.length)] ?? 0;
+    const parts = random.next() < 0.8 ? 1 : 3;
+    const name = again.get(group) ?? nameOf(group, ledger.nextNumber(group), parts, size);
+    ledger.submit(name);
+    try {
+      const { id, duplicate } = await wal.append(messagesOf(name), { idempotencyKey: name });
+      ledger.acknowledge(name, id, duplicate);
+    } catch (error) {
+      if (!MillraceError.is(error)) throw error;
+      machine.errors.push(error);
+      if (!error.maybeApplied && !again.has(group)) ledger.withdraw(name);
+    }
+  };
+  const count = 1 + Math.floor(random.next() * appenders);
+  await Promise.all(Array.from({ length: count }, (_, i) => append(`g${i}`)));
+}
+
+/** Reads what is new in the log. */
+export async function catchUp({ ledger, truncated }: Machine, wal: Wal): Promise<void> {
+  const { first, next } = wal.bounds();
+  if (first > truncated) throw new Error(`lost: the log begins at batch ${first}`);
+  if (first < next) {
+    const signal = new AbortController().signal;
+    for await (const batch of wal.scan({ from: { sequence: first }, signal })) {
+      ledger.take(batch);
+      if (batch.sequence === next - 1) break;
+    }
+  }
+  ledger.settle(next);
+}
+
+/** Truncates while others append. */
+export async function truncate(machine: Machine, wal: Wal): Promise<void> {
+  const { ledger, random } = machine;
+  await catchUp(machine, wal);
+  // What may be asked for again must stay: without it the next owner does not know its key.
+  const limit = Math.min(ledger.next, ledger.firstUnanswered());
+  const before = Math.floor(random.next() * (limit + 1));
+  machine.truncated = Math.max(machine.truncated, before);
+  await Promise.all([wal.truncate(before), appendSome(machine, wal)]);
+}
+
+/** Another owner follows: one that was closed, one that was killed, or one that goes on writing. */
+export async function takeOver(machine: Machine, old: Owner): Promise<Owner> {
+  const { random } = machine;
+  const dice = random.next();
+  const writing = appendSome(machine, old.wal);
+  if (dice < 0.3) {
+    await writing;
+    await old.wal.close();
+  } else if (dice < 0.6) {
+    await killSoon(machine, old.fs, 20);
+    await writing;
+  }
+  if (random.next() < 0.3) {
+    const { fs, opened } = beginToOpen(machine);
+    await Promise.all([killSoon(machine, fs, 300), opened.catch(() => undefined)]);
+  }
+  const [next] = await Promise.all([open(machine), writing]);
+  // A zombie must not be believed.
+  await Promise.all([appendSome(machine, old.wal), catchUp(machine, next.wal)]);
+  await old.wal.close().catch(() => undefined);
+  return next;
+}
