@@ -7,6 +7,7 @@ export default defineConfig({
     include: [
       "packages/*/test/**/*.test.ts",
       "apps/*/test/**/*.test.ts",
+      "bench/test/**/*.test.ts",
       "test/repo/**/*.test.ts",
       "test/checker/**/*.test.ts",
       "test/model/**/*.test.ts",
