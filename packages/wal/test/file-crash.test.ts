@@ -90,7 +90,9 @@ async function reopenWith(segment: string, bytes: Uint8Array, term: number): Pro
 test("a log that is cut off anywhere has its whole batches, and goes on behind them", async () => {
   const { segment, ends, bytes } = await crashAfterThree();
   const last = ends.at(-1) ?? 0;
-  for (let length = 0; length <= last; length++) {
+  const lengths = Array.from({ length: last + 1 }, (_, length) => length);
+  const nearEnds = (length: number): boolean => ends.some((end) => Math.abs(end - length) <= 2);
+  for (const length of lengths.filter((at) => at % 11 === 0 || nearEnds(at))) {
     // Of the file as it was preallocated, or of the file without its end.
     const cut = length % 2 === 0 ? bytes.slice(0, length) : bytes.slice().fill(0, length);
     // The last bytes of a batch are zeros: without them it is whole all the same.

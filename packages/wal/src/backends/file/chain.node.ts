@@ -53,11 +53,14 @@ export async function extendChain(
   const { fs } = log;
   await makeFolder(fs, termFolder(log, 0));
   await makeFolder(fs, termFolder(log, term));
+  let placed: number | undefined;
   return walk(log, {
     readOnly: false,
     async step(current) {
       if (current >= term) throw fenced(current);
-      const following = await placeFence(log, current, term);
+      // A walk that had to begin again finds the fence that it placed.
+      const following = placed === current ? term : await placeFence(log, current, term);
+      if (following === term) placed = current;
       await options.spares.adopt(termFolder(log, current));
       return { following, stop: following === term };
     },

@@ -1,0 +1,140 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { createSeededRandom } from "@millrace/types/testing";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { createFileBackend, type FileSystem, nodeFileSystem } from "../src/backends/file.node.ts";
+import { createFileFixture, range, sequencesOf } from "./file-fixture.node.ts";
+import { textsOf } from "./helpers.ts";
+
+const script = fileURLToPath(new URL("./shared-owner.node.ts", import.meta.url));
+const pchannels = ["a", "b", "c"];
+let dir: string;
+let owners: Owner[];
+/** Per pchannel, the names that were acknowledged, by sequence. */
+let acknowledged: Map<string, Map<number, string>>;
+/** The pchannels and terms of which something was acknowledged. */
+let active: Set<string>;
+let progress: () => void;
+
+interface Owner {
+  child: ChildProcess;
+  exited: Promise<number | null>;
+}
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "millrace-shared-"));
+  owners = [];
+  acknowledged = new Map(pchannels.map((pchannel) => [pchannel, new Map()]));
+  active = new Set();
+  progress = () => undefined;
+});
+afterEach(async () => {
+  for (const { child } of owners) child.kill("SIGKILL");
+  await Promise.all(owners.map(({ exited }) => exited));
+  await rm(dir, { recursive: true, force: true });
+});
+
+function startOwner(): Owner {
+  const child = spawn(process.execPath, ["--conditions=source", script, dir], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const exited = once(child, "close").then(([code]) => code as number | null);
+  if (child.stdout) createInterface({ input: child.stdout }).on("line", noteLine);
+  const owner = { child, exited };
+  owners.push(owner);
+  return owner;
+}
+
+function noteLine(line: string): void {
+  const [pchannel = "", sequence, name = ""] = line.split(" ");
+  acknowledged.get(pchannel)?.set(Number(sequence), name);
+  active.add(`${pchannel} ${name.split("/")[0]}`);
+  progress();
+}
+
+/** Resolves when something of this term was acknowledged; rejects if its owner ends by itself. */
+function reached(owner: Owner, pchannel: string, term: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    owner.exited.then((code) => reject(new Error(`the owner ended with ${code}`)), reject);
+    progress = () => {
+      if (active.has(`${pchannel} ${term}`)) resolve();
+    };
+    progress();
+  });
+}
+
+test("any of several processes may take over any log of a folder, whoever is killed meanwhile", async () => {
+  const random = createSeededRandom(7);
+  const pick = <T>(items: readonly T[]): T => items[Math.floor(random.next() * items.length)] as T;
+  let living = [startOwner(), startOwner(), startOwner()];
+  for (let term = 1; term <= 32; term++) {
+    const pchannel = pick(pchannels);
+    const owner = pick(living);
+    owner.child.stdin?.write(`${pchannel} ${term}\n`);
+    await reached(owner, pchannel, term);
+    if (term % 8 !== 0) continue;
+    const killed = pick(living);
+    killed.child.kill("SIGKILL");
+    await killed.exited;
+    living = [...living.filter((other) => other !== killed), startOwner()];
+  }
+  for (const { child, exited } of living) {
+    child.kill("SIGKILL");
+    expect(await exited).toBeNull();
+  }
+
+  const backend = createFileBackend({ dir });
+  for (const [pchannel, names] of acknowledged) {
+    const log = await backend.open(pchannel, 1000);
+    const { first, next } = log.bounds();
+    expect(first).toBeGreaterThan(0);
+    const read = new Map<number, string>();
+    for await (const batch of log.read(first)) {
+      read.set(batch.sequence, (textsOf(batch)[0] ?? "").replace(/\.+$/, ""));
+    }
+    expect([...read.keys()]).toEqual(Array.from({ length: next - first }, (_, i) => first + i));
+    expect(new Set(read.values()).size).toBe(read.size);
+    for (const [sequence, name] of names) {
+      if (sequence >= first) expect(read.get(sequence), `${pchannel} ${sequence}`).toBe(name);
+    }
+    await log.close();
+  }
+});
+
+test("an owner may follow while the one before it is truncating", async () => {
+  const fixture = await createFileFixture();
+  let resume: () => void = () => undefined;
+  const resumed = new Promise<void>((resolve) => {
+    resume = resolve;
+  });
+  const waiting: FileSystem = {
+    ...nodeFileSystem,
+    async open(path, mode) {
+      if (path.includes("first-")) await resumed;
+      return nodeFileSystem.open(path, mode);
+    },
+  };
+  const old = await fixture.open(1, { fs: waiting, segmentBytes: 4096 });
+  await fixture.fill(old, 12, 1000);
+  const truncating = old.truncate(9);
+  const fs: FileSystem = {
+    ...nodeFileSystem,
+    async list(path) {
+      if (path === fixture.folder(1)) {
+        resume();
+        await truncating;
+      }
+      return nodeFileSystem.list(path);
+    },
+  };
+  const next = await fixture.open(2, { fs });
+  expect(next.bounds()).toEqual({ first: 9, next: 12 });
+  await fixture.fill(next, 14);
+  expect(await sequencesOf(next)).toEqual(range(9, 14));
+  await fixture.close();
+});
