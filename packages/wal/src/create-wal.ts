@@ -13,7 +13,6 @@ import { createThrottle } from "./append/throttle.ts";
 import { createTxnCalls } from "./append/txn-calls.ts";
 import { createBatchMemory } from "./batch-memory.ts";
 import type { Log } from "./log.ts";
-import type { OpenWalOptions } from "./open-wal.ts";
 import { read } from "./read/reader.ts";
 import { scan } from "./read/scanner.ts";
 import { createTailBuffer } from "./read/tail-buffer.ts";
@@ -23,6 +22,7 @@ import { createSnapshotKeeper } from "./snapshot-keeper.ts";
 import { createTicker } from "./ticker.ts";
 import { createTimings } from "./timings.ts";
 import type { Wal, WalSnapshot } from "./wal.ts";
+import type { OpenWalOptions } from "./wal-options.ts";
 import type { WalState } from "./wal-state.ts";
 
 const mib = 1024 * 1024;

@@ -4,73 +4,13 @@
  * @module
  */
 
-import {
-  type Clock,
-  type Logger,
-  MillraceError,
-  type Random,
-  silentLogger,
-  type TickSource,
-} from "@millrace/types";
-import type { ThrottleOptions } from "./append/throttle.ts";
-import type { Crc32 } from "./crc32.ts";
+import { type Logger, MillraceError, silentLogger } from "@millrace/types";
 import { createWal } from "./create-wal.ts";
-import type { Log, LogBackend } from "./log.ts";
+import type { Log } from "./log.ts";
 import { decodeWalSnapshot } from "./snapshot-codec.ts";
 import type { Wal, WalSnapshot } from "./wal.ts";
+import type { OpenWalOptions } from "./wal-options.ts";
 import { createWalState, type WalState } from "./wal-state.ts";
-
-/** Options of {@linkcode openWal}. */
-export interface OpenWalOptions {
-  backend: LogBackend;
-  pchannel: string;
-  /** The owner's term, from 1; higher than all before it. */
-  term: number;
-  ticks: TickSource;
-  /**
-   * What a former owner kept. Default: what the backend keeps beside the log, if it does; without either
-   * the whole log is replayed.
-   */
-  snapshot?: WalSnapshot | undefined;
-  /** Keeps snapshots beside the log, if the backend can. Default: unless `snapshot` is given. */
-  keepSnapshots?: boolean | undefined;
-  /**
-   * Drives what goes on without appends: time ticks every 200 ms, leases, the age of the tail; and times
-   * the stages. Default: ticks and leases move with appends alone, and nothing is timed.
-   */
-  clock?: Clock | undefined;
-  /** Default: nothing is logged. */
-  logger?: Logger | undefined;
-  /** Ends the opening. */
-  signal?: AbortSignal | undefined;
-  /**
-   * Which vchannels may be written: those that a CREATE_COLLECTION message created (`created`, the
-   * default), or `any`.
-   */
-  vchannels?: "created" | "any" | undefined;
-  /** When the segments that inserts belong to are full. Default: inserts belong to no segments. */
-  segments?: { rows?: number; bytes?: number; random: Random } | undefined;
-  /** How many idempotency keys are remembered. Default 262 144. */
-  maxKeys?: number | undefined;
-  /** The largest append, in bytes as encoded. Default 16 MiB. */
-  maxAppendBytes?: number | undefined;
-  /** Appends are gathered into batches of up to this many bytes. Default 4 MiB. */
-  maxBatchBytes?: number | undefined;
-  /** How many bytes may wait to be written; more is `RESOURCE_EXHAUSTED`. Default 64 MiB. */
-  maxWaitingBytes?: number | undefined;
-  /** The most transactions that may be open. Default 1024. */
-  maxOpenTxns?: number | undefined;
-  /** The most bytes of open transactions, which readers must hold. Default 64 MiB. */
-  maxOpenTxnBytes?: number | undefined;
-  /** Limits the rate of inserts and deletes. Needs a clock. Default: no limit. */
-  throttle?: Omit<ThrottleOptions, "clock"> | undefined;
-  /** How many bytes of the newest batches are kept in memory for readers. Default 64 MiB. */
-  tailBytes?: number | undefined;
-  /** How long they are kept, in milliseconds. Default 30 000. */
-  tailMs?: number | undefined;
-  /** Default: the backend's, else the portable one. */
-  crc32?: Crc32 | undefined;
-}
 
 /**
  * Opens a pchannel's log for writing, after fencing whoever wrote it at a lower term, and replays what

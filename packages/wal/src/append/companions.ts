@@ -6,10 +6,7 @@
  */
 
 import type { BatchAppend } from "../encode.ts";
-import type { RecordBatch, WalMessage } from "../record-batch.ts";
-import type { WalState } from "../wal-state.ts";
-import { rollbackTxn } from "./message-types.ts";
-import { giveUp, type Txn } from "./transactions.ts";
+import type { RecordBatch } from "../record-batch.ts";
 
 /** What goes with an append. */
 export interface Companions {
@@ -19,36 +16,4 @@ export interface Companions {
   committed(batch: RecordBatch, index: number): void;
   /** They do not. */
   failed(): void;
-}
-
-const noBytes: Uint8Array = new Uint8Array(0);
-
-/**
- * The ROLLBACK_TXN messages that go before something exclusive: of all transactions of its vchannel whose
- * commit is not on its way yet. From now on nothing is appended to them.
- */
-export function rollBackOpen(state: WalState, vchannel: string): Companions | undefined {
-  const ended: Txn[] = [];
-  for (const txn of state.txns.open.values()) {
-    if (txn.vchannel !== vchannel && vchannel !== "") continue;
-    const waits = txn.ending === "commit" && txn.whenSettled.length > 0;
-    if (txn.ending !== undefined && !waits) continue;
-    giveUp(txn);
-    ended.push(txn);
-  }
-  if (ended.length === 0) return undefined;
-  return {
-    appends: ended.map((txn) => ({ messages: [rollbackOf(txn)], txn: txn.txn })),
-    committed() {
-      for (const { txn } of ended) state.rolledBack(txn);
-    },
-    failed() {
-      for (const txn of ended) txn.ending = undefined;
-    },
-  };
-}
-
-/** The message that rolls a transaction back. */
-export function rollbackOf({ vchannel }: Txn): WalMessage {
-  return { type: rollbackTxn, vchannel, header: noBytes, payload: noBytes };
 }

@@ -11,10 +11,10 @@ import type { WalMessage } from "../record-batch.ts";
 import type { AppendResult, BeginOptions, BeginResult } from "../wal.ts";
 import { commits, type WalState } from "../wal-state.ts";
 import { checkKey, invalid } from "./check-messages.ts";
-import { rollbackOf } from "./companions.ts";
 import type { Locks } from "./locks.ts";
 import { beginTxn, commitTxn } from "./message-types.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { rollbackOf } from "./rollbacks.ts";
 import { endingAlready, expired, giveUp, maxLeaseMs, type Txn } from "./transactions.ts";
 
 /** Options of {@linkcode createTxnCalls}. */

@@ -11,7 +11,7 @@ import type { Log, LogBackend, LogReader } from "../log.ts";
 import type { RecordBatch } from "../record-batch.ts";
 import { below, chance } from "./chance.ts";
 import type { HistoryEvent, ReadEvent, SeenBatch } from "./history.ts";
-import { nextTurns } from "./turns.ts";
+import { nextTurns, turnsUntil } from "./turns.ts";
 
 /** Options of {@linkcode runLogHistory}. */
 export interface LogHistoryOptions {
@@ -59,13 +59,18 @@ export async function runLogHistory(options: LogHistoryOptions): Promise<History
   };
   const { random } = options;
   const actors: Promise<void>[] = [];
+  let active = 0;
   const start = (actor: Promise<void>): void => {
-    actors.push(
-      actor.catch((error) => {
+    active++;
+    const ending = actor
+      .catch((error) => {
         world.stopping = true;
         world.failures.push(error);
-      }),
-    );
+      })
+      .finally(() => {
+        active--;
+      });
+    actors.push(ending);
   };
   const owners = 2 + below(random, 5);
   let term = 0;
@@ -75,7 +80,9 @@ export async function runLogHistory(options: LogHistoryOptions): Promise<History
     // Someone who is late, or comes twice.
     if (chance(random, 0.2)) start(own(world, Math.max(1, term - below(random, 2))));
     if (chance(random, 0.7)) start(follow(world));
-    await nextTurns(below(random, 40));
+    // However slow the backend is, something happens before the next owner comes.
+    const enough = world.history.length + below(random, 150);
+    await turnsUntil(() => active === 0 || world.history.length >= enough);
   }
   world.stopping = true;
   await Promise.all(actors);
@@ -94,10 +101,8 @@ async function own(world: World, term: number): Promise<void> {
   const { random } = world;
   const log = await open(world, term);
   if (!log) return;
-  let previous = 0;
-  await read(world, log, `owner ${term} at its start`, log.bounds().first, (batch) => {
-    previous = batch.checksum;
-  });
+  const previous = await readChecksum(world, log);
+  if (previous === undefined) return;
   const writer = createWriter(world, log, previous);
   const writes = chance(random, 0.6) ? below(random, 30) : 200;
   for (let i = 0; i < writes && !writer.failed() && !world.stopping; i++) {
@@ -111,6 +116,18 @@ async function own(world: World, term: number): Promise<void> {
   if (!chance(random, 0.5)) return;
   await writer.settled();
   await log.close();
+}
+
+/** As every owner does, reads the log: what comes next continues its last batch. */
+async function readChecksum(world: World, log: Log): Promise<number | undefined> {
+  const { next } = log.bounds();
+  if (next === 0) return 0;
+  let last: RecordBatch | undefined;
+  await read(world, log, `owner ${log.term} at its start`, log.bounds().first, (batch) => {
+    last = batch;
+  });
+  // Else a later owner has truncated the log meanwhile.
+  return last?.sequence === next - 1 ? last.checksum : undefined;
 }
 
 async function open(world: World, term: number): Promise<Log | undefined> {

@@ -6,11 +6,12 @@
  */
 
 import { MillraceError, type Random } from "@millrace/types";
-import { type OpenWalOptions, openWal } from "../open-wal.ts";
+import { openWal } from "../open-wal.ts";
 import type { Wal, WalSnapshot } from "../wal.ts";
+import type { OpenWalOptions } from "../wal-options.ts";
 import { below, chance, pick } from "./chance.ts";
 import type { HistoryEvent } from "./history.ts";
-import { nextTurns } from "./turns.ts";
+import { nextTurns, turnsUntil } from "./turns.ts";
 import { readAll, readAllBeside, readAllBatches, readBeside, readSome } from "./wal-readers.ts";
 import { createWalUser } from "./wal-user.ts";
 import { anyBackend, createWorld, type WalHistoryOptions, type World } from "./wal-world.ts";
@@ -20,13 +21,18 @@ export async function runWalHistory(options: WalHistoryOptions): Promise<History
   const world = createWorld(options);
   const { random, clock } = world;
   const actors: Promise<void>[] = [];
+  let active = 0;
   const start = (actor: Promise<void>): void => {
-    actors.push(
-      actor.catch((error) => {
+    active++;
+    const ending = actor
+      .catch((error) => {
         world.stopping = true;
         world.failures.push(error);
-      }),
-    );
+      })
+      .finally(() => {
+        active--;
+      });
+    actors.push(ending);
   };
   const owners = 1 + below(random, 4);
   let term = 0;
@@ -35,7 +41,9 @@ export async function runWalHistory(options: WalHistoryOptions): Promise<History
     start(own(world, term));
     if (chance(random, 0.5)) start(readBeside(world));
     for (let turns = below(random, 6); turns >= 0; turns--) {
-      await nextTurns(below(random, 12));
+      // However slow the backend is, something happens before the next owner comes.
+      const enough = world.history.length + below(random, 80);
+      await turnsUntil(() => active === 0 || world.history.length >= enough);
       const ms = below(random, 150);
       world.passTime(ms);
       await clock.advance(ms);
@@ -99,6 +107,9 @@ async function open(world: World, term: number): Promise<Wal | undefined> {
     return wal;
   } catch (error) {
     if (MillraceError.is(error, "CHANNEL_FENCED")) return undefined;
+    // A former owner has truncated the log since the snapshot was chosen.
+    const isStale = (options.snapshot?.sequence ?? 0) < world.truncatedTo;
+    if (isStale && MillraceError.is(error, "DATA_LOSS")) return undefined;
     throw error;
   }
 }
