@@ -33,6 +33,11 @@ export interface Lease {
    * paused between a look at the signal and the effect.
    */
   readonly signal: AbortSignal;
+  /**
+   * `true` while no other can have it. The signal is aborted by a timer, which is late in a process
+   * that stood still; this looks at the clock.
+   */
+  isHeld(): boolean;
   /** Gives it up, so that the next one need not wait for its end. Nothing if it has ended. */
   release(): Promise<void>;
 }

@@ -99,6 +99,22 @@ describe("a lease on objects", () => {
     expect(clock.pending).toBe(0);
   });
 
+  test("is known to be over by a holder that stood still, before any timer says so", async () => {
+    const { clock, objects } = setup();
+    let stoodStill = 0;
+    const late: Clock = { ...clock, monotonic: () => clock.monotonic() + stoodStill };
+    const store = createObjectMetaStore(objects, {
+      ...{ prefix: "meta", clock: late, random: createSeededRandom(1) },
+    });
+    const lease = await store.lease("leader", { value: bytes("a"), ttlMs: 3000 });
+    stoodStill = 2600;
+    expect(lease?.isHeld()).toBe(true);
+    stoodStill = 2800;
+    expect(lease?.signal.aborted).toBe(false);
+    expect(lease?.isHeld()).toBe(false);
+    await store.close();
+  });
+
   test("is counted from when the last renewal was first seen", async () => {
     const { clock, open, flaky } = setup();
     const [a, b] = [open(flaky), open()];

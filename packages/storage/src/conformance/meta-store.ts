@@ -189,9 +189,11 @@ function describeLeases(storeTest: StoreTest): void {
   storeTest("gives a lease on as soon as it is released", async ({ store, other }) => {
     const first = await store.lease("leader", { value: bytes("first"), ttlMs: 60_000 });
     expect(first?.signal.aborted).toBe(false);
+    expect(first?.isHeld()).toBe(true);
     expect(await other.lease("leader", { value: bytes("second") })).toBeUndefined();
     await first?.release();
     expect(first?.signal.aborted).toBe(true);
+    expect(first?.isHeld()).toBe(false);
     expect(await store.get("leader")).toBeUndefined();
     const second = await other.lease("leader", { value: bytes("second") });
     expect(second?.signal.aborted).toBe(false);

@@ -51,6 +51,7 @@ export function holdLease(options: HoldOptions): HeldLease {
   // decides what there is to be given up.
   const stopped = new AbortController();
   let cancel: () => void = () => undefined;
+  let heldUntil = 0;
 
   const end = (reason: unknown): void => {
     cancel();
@@ -62,7 +63,8 @@ export function holdLease(options: HoldOptions): HeldLease {
   };
   const holdUntil = (start: number): void => {
     cancel();
-    const left = start + ttlMs * heldPart - clock.monotonic();
+    heldUntil = start + ttlMs * heldPart;
+    const left = heldUntil - clock.monotonic();
     const expire = (): void => lose(leaseLost(name, key, "it could not be renewed in time"));
     if (left <= 0) expire();
     else cancel = clock.schedule(left, expire);
@@ -105,6 +107,7 @@ export function holdLease(options: HoldOptions): HeldLease {
   const renewing = keepRenewing();
   return {
     signal: ended.signal,
+    isHeld: () => !ended.signal.aborted && clock.monotonic() < heldUntil,
     async release() {
       if (ended.signal.aborted) return;
       end(new MillraceError("PRECONDITION_FAILED", `${name}: the lease ${key} was released`));

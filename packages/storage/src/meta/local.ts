@@ -124,6 +124,7 @@ class LocalMetaStore implements MetaStore {
       this.#leases.set(key, { revision, lost });
       return {
         signal: lost.signal,
+        isHeld: () => !lost.signal.aborted,
         release: async () => {
           if (this.#leases.get(key)?.revision === revision) this.#unset(key);
         },
