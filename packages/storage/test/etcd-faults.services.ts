@@ -254,10 +254,8 @@ describe("a lease", () => {
     });
     const { leases } = (await etcd.ask("lease/leases", {})) as { leases: { ID: string }[] };
     await etcd.ask("lease/revoke", { ID: leases[0]?.ID });
-    const begin = performance.now();
     await lost;
-    expect(performance.now() - begin).toBeLessThan(ttlMs / 2);
-    expect(lease?.signal.reason.message).toContain("is lost");
+    expect(lease?.signal.reason.message).toContain("etcd has ended it");
   });
 
   test("outlives a kill -9 and restart of etcd", async () => {

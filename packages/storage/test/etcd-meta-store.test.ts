@@ -367,6 +367,19 @@ describe("a watch of etcd", () => {
     await store.close();
   });
 
+  test("holds nothing when it is ended by someone who waits for no event", async () => {
+    const { fake, open, clock } = setup();
+    const store = open();
+    const stop = new AbortController();
+    const events = store.watch("w/", { signal: stop.signal })[Symbol.asyncIterator]();
+    await Promise.all([events.next(), settle().then(() => store.put("w/a", bytes("1")))]);
+    expect([fake.watches.size, clock.pending]).toEqual([1, 1]);
+    stop.abort();
+    expect([fake.watches.size, clock.pending]).toEqual([0, 0]);
+    expect(await events.next()).toMatchObject({ done: true });
+    await store.close();
+  });
+
   test("that cannot begin fails", async () => {
     const { fake, open, clock } = setup();
     const store = open({ callTimeoutMs: 1000 });
@@ -458,6 +471,23 @@ describe("a lease of etcd", () => {
     await lease.release();
     await store.close();
     expect(clock.pending).toBe(0);
+  });
+
+  test("outlives errors in the stream of its renewals", async () => {
+    const { clock, fake, lease, store } = await taking();
+    let failures = 0;
+    fake.intercept = (request, answer) => {
+      failures += 1;
+      const isRenewal = request.path === "lease/keepalive" && failures % 4 !== 0;
+      const error = { grpc_code: 14, http_code: 503, message: "etcdserver: no leader" };
+      return isRenewal ? Response.json({ error }) : answer();
+    };
+    for (let i = 0; i < 100; i++) {
+      await clock.advance(100);
+      await settle();
+    }
+    expect(lease.signal.aborted).toBe(false);
+    await store.close();
   });
 
   test("is had although the answer was lost", async () => {

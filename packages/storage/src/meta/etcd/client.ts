@@ -214,7 +214,7 @@ class Client implements EtcdClient {
     const limitMs = Math.min(leftMs, call.requestTimeoutMs ?? this.#requestTimeoutMs);
     return await this.#limited(call.doing, limitMs, signal, async (limited) => {
       const outcome = await this.#post(call, limited);
-      return "failure" in outcome ? outcome : { message: await readJson(outcome.response) };
+      return "failure" in outcome ? outcome : await readAnswer(outcome.response);
     });
   }
 
@@ -285,7 +285,7 @@ class Client implements EtcdClient {
     const path = "auth/authenticate";
     const outcome = await this.#limited(path, this.#requestTimeoutMs, undefined, async (signal) => {
       const answer = await this.#postOnce(path, user, undefined, signal);
-      return "failure" in answer ? answer : { message: await readJson(answer.response) };
+      return "failure" in answer ? answer : await readAnswer(answer.response);
     });
     return tokenOf(outcome);
   }
@@ -356,9 +356,12 @@ function reasonOf(cause: unknown): string {
   return error.message === "" ? errno || error.name : error.message;
 }
 
-async function readJson(response: Response): Promise<unknown> {
+async function readAnswer(response: Response): Promise<Refusal | { message: unknown }> {
   const bytes = await readBody(response.body, maxBodyBytes);
-  return JSON.parse(new TextDecoder().decode(bytes));
+  const message: unknown = JSON.parse(new TextDecoder().decode(bytes));
+  // Where answers are streams, the status is sent before the outcome is known.
+  const hasFailed = typeof message === "object" && message !== null && "error" in message;
+  return hasFailed ? { failure: failureOf(response.status, message) } : { message };
 }
 
 /** The body of an error, or `undefined` if it is not JSON: a proxy's page, or cut. */

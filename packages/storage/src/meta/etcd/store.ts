@@ -28,7 +28,7 @@ import { takeEtcdLease } from "./lease.ts";
 import { type EtcdMetaStoreOptions, locateEtcd } from "./options.ts";
 import { type WatchContext, watchPrefix } from "./watch.ts";
 
-const maxAttempts = 20;
+const maxAttempts = 100;
 
 /**
  * A MetaStore on an etcd from 3.4 on, over its JSON gateway, for any number of processes. Asks nothing

@@ -118,14 +118,18 @@ async function* follow(
 ): AsyncGenerator<MetaEvent> {
   const { client, clock, entries, renewMs } = context;
   const connection = new AbortController();
-  const onAbort = (): void => connection.abort(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
   let isDue = false;
   const cancel = clock.schedule(renewMs, () => {
     isDue = true;
     connection.abort(new Error("the watch is asked for anew"));
   });
+  // All ends here, not in what follows: who aborts may not ask for another event.
+  const onAbort = (): void => {
+    cancel();
+    connection.abort(signal.reason);
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
   const responses = client.stream<WatchResponse>({
     doing: `watch ${prefix === "" ? "all" : prefix}`,
     path: "watch",
