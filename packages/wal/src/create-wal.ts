@@ -177,7 +177,11 @@ export function createWal(
       stages: timings.stages(),
     }),
     snapshot: takeSnapshot,
-    truncate: (before) => log.truncate(Math.min(before, state.txns.oldest(state.next))),
+    async truncate(before) {
+      const limit = Math.min(before, state.txns.oldest(state.next));
+      await keeper?.cover(limit);
+      await log.truncate(limit);
+    },
     signal: ending.signal,
     close() {
       closed ??= close();

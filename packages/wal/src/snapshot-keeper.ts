@@ -14,6 +14,8 @@ import type { WalSnapshot } from "./wal.ts";
 export interface SnapshotKeeper {
   /** Bytes were written; after enough of them a snapshot is kept. */
   wrote(bytes: number): void;
+  /** Resolves when what is before a sequence is known without the log, so that it may be truncated. */
+  cover(before: number): Promise<void>;
   /** Keeps a last snapshot, if anything was written since. */
   close(): Promise<void>;
 }
@@ -28,12 +30,20 @@ export function createSnapshotKeeper(
   logger: Logger,
 ): SnapshotKeeper {
   let since = 0;
+  /** What is before this sequence is in a snapshot that is kept. */
+  let covered = 0;
   let keeping: Promise<void> | undefined;
 
-  const keep = async (): Promise<void> => {
+  const keepNow = async (): Promise<void> => {
     since = 0;
+    const snapshot = take();
+    await log.keep?.(join([...encodeWalSnapshot(snapshot)]));
+    covered = snapshot.sequence;
+  };
+
+  const keep = async (): Promise<void> => {
     try {
-      await log.keep?.(join([...encodeWalSnapshot(take())]));
+      await keepNow();
     } catch (error) {
       const { code, message } = MillraceError.from(error);
       logger.warn("the snapshot of a log cannot be kept", { code, reason: message });
@@ -47,6 +57,10 @@ export function createSnapshotKeeper(
       keeping = keep().finally(() => {
         keeping = undefined;
       });
+    },
+    async cover(before) {
+      await keeping;
+      if (covered < before) await keepNow();
     },
     async close() {
       await keeping;
