@@ -14,14 +14,19 @@ import {
   type NodeStatusSchema,
   type WalStatus,
 } from "@millrace/types/gen";
-import type { Catalog } from "./catalog.ts";
+import type { Broadcaster } from "@millrace/broadcaster";
+import { broadcastStatus } from "./broadcasts.ts";
+import { type Catalog, collectionsByPchannel } from "./catalog.ts";
+import type { Ddl } from "./ddl.ts";
 import type { Members } from "./members.ts";
 import type { Nodes } from "./nodes.ts";
 
 /** Options of {@linkcode clusterStatus}. */
 export interface ClusterStatusOptions {
   balancer: Balancer;
+  broadcaster: Broadcaster;
   catalog: Catalog;
+  ddl: Ddl;
   members: Members;
   nodes: Nodes;
   clock: Clock;
@@ -36,11 +41,11 @@ export async function clusterStatus(
   options: ClusterStatusOptions,
   signal: AbortSignal,
 ): Promise<GetClusterStatusResponse> {
-  const { balancer, catalog, members } = options;
+  const { balancer, broadcaster, catalog, ddl, members } = options;
   const alive = members.alive();
   const heard = await Promise.all(alive.map(({ address }) => ask(options, address, signal)));
   const wals = new Map(heard.flat().map((wal) => [`${wal.name}@${wal.term}`, wal]));
-  const vchannels = catalog.vchannels();
+  const vchannels = collectionsByPchannel(ddl.collections());
   const records = balancer.records();
   return create(GetClusterStatusResponseSchema, {
     nodes: nodeStatuses(balancer, alive),
@@ -61,6 +66,7 @@ export async function clusterStatus(
     }),
     collections: catalog.list().length,
     balance: balanceStatus(balancer),
+    broadcasts: broadcaster.tasks().map(broadcastStatus),
   });
 }
 

@@ -5,13 +5,16 @@
  */
 
 import { type Balancer, type BalancePolicy, createBalancer, type Owner } from "@millrace/balancer";
+import { type Broadcaster, createBroadcaster } from "@millrace/broadcaster";
 import type { TransportFor } from "@millrace/rpc";
 import type { MetaStore } from "@millrace/storage";
 import type { Clock, Logger, Random } from "@millrace/types";
 import { type Assignment, createAssignment } from "./assignment.ts";
 import { startAudit } from "./audit.ts";
-import { type Catalog, openCatalog } from "./catalog.ts";
+import { type Catalog, collectionsByPchannel, openCatalog } from "./catalog.ts";
+import { createCallbacks } from "./catalog-changes.ts";
 import { createChanges } from "./changes.ts";
+import { electControlChannel } from "./control-channel.ts";
 import { createDdl, type Ddl } from "./ddl.ts";
 import { type IdAllocator, openIdAllocator } from "./ids.ts";
 import { nextEpoch } from "./leadership.ts";
@@ -30,6 +33,8 @@ export interface ClusterOptions {
   minRebalanceIntervalMs: number | undefined;
   leaseMs: number;
   ddlWaitMs: number;
+  /** Another coordinator has taken the broadcasts over. */
+  onFenced: (reason: unknown) => void;
   clock: Clock;
   random: Random;
   logger: Logger;
@@ -39,6 +44,7 @@ export interface ClusterOptions {
 export interface Cluster {
   assignment: Assignment;
   balancer: Balancer;
+  broadcaster: Broadcaster;
   catalog: Catalog;
   ddl: Ddl;
   ids: IdAllocator;
@@ -65,6 +71,11 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   const onMembersChange = (): void => {
     changes.notify();
     balancer.trigger();
+    broadcaster.trigger();
+  };
+  const onAssignmentChange = (): void => {
+    changes.notify();
+    broadcaster.trigger();
   };
 
   const [ticks, ids, catalog] = await Promise.all([
@@ -84,14 +95,31 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     }),
     nodes: members.alive,
     calls: nodes,
-    collections: catalog.vchannels,
+    collections: () => collectionsByPchannel(ddl.collections()),
     recoveryLagMs: lags.lagMs,
-    onChange: changes.notify,
+    onChange: onAssignmentChange,
     clock,
     random,
     logger,
   });
-  await balancer.load();
+  const broadcaster = createBroadcaster({
+    meta,
+    prefix: "coord/broadcasts/",
+    append: createVchannelAppend({
+      nodes,
+      ownerOf: (pchannel) => assignment.ownerOf(pchannel),
+      onFailure: (pchannel, term) => assignment.suspect(pchannel, term),
+      clock,
+    }),
+    callbacks: createCallbacks(catalog, logger),
+    nextId: () => ids.allocate(1),
+    controlChannel: await electControlChannel(meta, pchannels),
+    onFenced: options.onFenced,
+    clock,
+    random,
+    logger,
+  });
+  await Promise.all([balancer.load(), broadcaster.load()]);
   for (const owner of knownOwners(balancer)) members.presume(owner);
 
   const assignment = createAssignment({
@@ -106,30 +134,22 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   });
   const ddl = createDdl({
     catalog,
+    broadcaster,
     ids,
     ticks,
-    append: createVchannelAppend({
-      nodes,
-      ownerOf: assignment.ownerOf,
-      onFailure: assignment.suspect,
-      clock,
-      random,
-      logger,
-    }),
     pchannels,
     waitMs: options.ddlWaitMs,
     clock,
-    random,
-    logger,
   });
 
   balancer.start();
-  ddl.resume();
+  broadcaster.start();
   const audit = startAudit({ balancer, members, nodes, lags, clock, logger });
 
   return {
     assignment,
     balancer,
+    broadcaster,
     catalog,
     ddl,
     ids,
@@ -138,7 +158,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     ticks,
     async close() {
       assignment.close();
-      await Promise.all([audit.close(), ddl.close(), balancer.close()]);
+      await Promise.all([audit.close(), broadcaster.close(), balancer.close()]);
       members.close();
     },
   };

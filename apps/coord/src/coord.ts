@@ -78,16 +78,18 @@ export function createCoord(options: CoordOptions): Coord {
   const closing = new AbortController();
   let cluster: Cluster | undefined;
   let lease: Lease | undefined;
+  let lost = false;
 
   const active = (): Cluster => {
-    if (cluster && !closing.signal.aborted && !lease?.signal.aborted) return cluster;
+    if (cluster && !lost && !closing.signal.aborted) return cluster;
     throw new MillraceError("UNAVAILABLE", "this coordinator is not active; try again", {
       retryAfterMs: 200,
     });
   };
 
   const lose = async (reason: unknown): Promise<void> => {
-    if (closing.signal.aborted) return;
+    if (lost || closing.signal.aborted) return;
+    lost = true;
     logger.error("the lead is lost, this coordinator stops", { reason });
     await cluster?.close();
     options.onLost?.(reason);
@@ -116,6 +118,7 @@ export function createCoord(options: CoordOptions): Coord {
           minRebalanceIntervalMs,
           leaseMs,
           ddlWaitMs,
+          onFenced: (reason) => void lose(reason),
           clock,
           random,
           logger,
@@ -125,7 +128,7 @@ export function createCoord(options: CoordOptions): Coord {
         await lease?.release();
         throw error;
       }
-      if (lease?.signal.aborted || closing.signal.aborted) await cluster.close();
+      if (lost || closing.signal.aborted) await cluster.close();
       logger.info("coordinator active", { meta: meta.name, pchannels: pchannels.length });
     },
     async close() {

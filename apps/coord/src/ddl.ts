@@ -1,56 +1,58 @@
 /**
- * Changes of the catalog: each is saved as under way, put into every vchannel of its collection, and
- * saved as done. Once begun it is carried to its end, whatever becomes of the caller or of this
- * process.
+ * Changes of the catalog: each is checked and planned under the lock of its collection's name, and then
+ * broadcast; the catalog itself changes when every vchannel of the collection has the message.
  *
  * @module
  */
 
 import { create } from "@bufbuild/protobuf";
 import { allocateVchannels } from "@millrace/balancer";
+import type { Broadcaster, BroadcastPlan, ResourceKey } from "@millrace/broadcaster";
 import {
-  backoffDelay,
+  addFields,
   type Clock,
   checkName,
   checkSchema,
   defaultPartition,
-  delay,
-  type Logger,
   MillraceError,
-  type Random,
   sameSchema,
   type Tick,
 } from "@millrace/types";
 import {
+  type CatalogAlterCollectionRequest,
   type CatalogCreateCollectionRequest,
   type CatalogCreatePartitionRequest,
   type CatalogDropPartitionRequest,
   type Collection,
   type CollectionSchema,
   CollectionSchema$,
+  MessageType,
   type Partition,
   PartitionSchema,
 } from "@millrace/types/gen";
-import { type Catalog, type Change, messageOf } from "./catalog.ts";
-import { waitAtMost } from "./deadline.ts";
+import { type Catalog, collectionsByPchannel } from "./catalog.ts";
+import {
+  alterHeader,
+  createdCollection,
+  creationHeader,
+  dropHeader,
+  partitionHeader,
+} from "./catalog-changes.ts";
+import { withDeadline } from "./deadline.ts";
 import type { IdAllocator } from "./ids.ts";
-import { createNameQueue } from "./name-queue.ts";
 import type { TickAllocator } from "./ticks.ts";
-import type { VchannelAppend } from "./vchannel-append.ts";
 
 /** Options of {@linkcode createDdl}. */
 export interface DdlOptions {
   catalog: Catalog;
+  broadcaster: Broadcaster;
   ids: IdAllocator;
   ticks: TickAllocator;
-  append: VchannelAppend;
   /** All pchannels, in a fixed order. */
   pchannels: readonly string[];
-  /** How long a caller waits, in milliseconds; the change goes on. */
+  /** How long a caller waits, in milliseconds; what has begun goes on. */
   waitMs: number;
   clock: Clock;
-  random: Random;
-  logger: Logger;
 }
 
 /** What changes collections. Changes of one collection's name are made one after the other. */
@@ -61,66 +63,67 @@ export interface Ddl {
     timeoutMs?: number,
   ): Promise<Collection>;
   dropCollection(name: string, timeoutMs?: number): Promise<void>;
+  /** Adds nullable fields; those that are there already are no change. */
+  alterCollection(request: CatalogAlterCollectionRequest, timeoutMs?: number): Promise<Collection>;
   createPartition(request: CatalogCreatePartitionRequest, timeoutMs?: number): Promise<Partition>;
   dropPartition(request: CatalogDropPartitionRequest, timeoutMs?: number): Promise<void>;
-  /** Carries on what was under way when the coordinator before ended. */
-  resume(): void;
-  /** Stops all work and waits for it; it is carried on by the next coordinator. */
-  close(): Promise<void>;
+  /** All collections that have vchannels: those of the catalog, and those that are being created. */
+  collections(): Collection[];
+}
+
+/** What a change comes to: what its caller is told, and what is to be broadcast, if anything is. */
+interface Decision<T> {
+  result: T;
+  plan?: BroadcastPlan;
 }
 
 const maxPartitions = 1024;
-const maxPending = 1000;
+
+/** The lock of a collection's name. */
+export function collectionKey(name: string, mode: ResourceKey["mode"] = "exclusive"): ResourceKey {
+  return { domain: "collection", key: name, mode };
+}
 
 /** Creates a {@linkcode Ddl}. */
 export function createDdl(options: DdlOptions): Ddl {
-  const { catalog, ids, ticks, append, pchannels, clock, random, logger } = options;
-  const closing = new AbortController();
-  const queue = createNameQueue(maxPending);
+  const { catalog, broadcaster, ids, ticks, pchannels, clock } = options;
+  // Planned, and perhaps not a task yet.
+  const planned = new Map<bigint, Collection>();
 
-  const untilSaved = async (what: string, save: () => Promise<void>): Promise<void> => {
-    for (let attempt = 0; ; attempt++) {
-      closing.signal.throwIfAborted();
-      try {
-        await save();
-        return;
-      } catch (error) {
-        logger.warn("the catalog could not be saved, it will be tried again", { what, error });
-      }
-      await delay(clock, backoffDelay(attempt, random), closing.signal);
-    }
-  };
-
-  const carryOn = async (change: Change): Promise<void> => {
-    const { collection } = change;
-    const key = idempotencyKey(change);
-    const message = messageOf(change);
-    await Promise.all(
-      collection.vchannels.map((vchannel) => append(vchannel, message, key, closing.signal)),
-    );
-    await untilSaved(key, () => catalog.finish(change));
-    logger.info("catalog changed", { collection: collection.name, id: collection.id, key });
-  };
-
-  const make = async (change: Change): Promise<void> => {
-    await untilSaved(idempotencyKey(change), () => catalog.begin(change));
-    await carryOn(change);
-  };
-
-  const run = <T>(
+  const change = async <T>(
+    type: MessageType,
     name: string,
     timeoutMs: number | undefined,
-    job: () => Promise<T>,
+    decide: () => Promise<Decision<T>>,
   ): Promise<T> => {
-    if (closing.signal.aborted) throw closing.signal.reason;
     const ms = Math.min(timeoutMs ?? options.waitMs, options.waitMs);
-    return waitAtMost(clock, ms, queue.run(name, job), () => {
-      return new MillraceError(
+    const late = (): MillraceError =>
+      new MillraceError(
         "DEADLINE_EXCEEDED",
-        `the change of collection ${name} goes on, but was not done within ${ms} ms; ask again`,
+        `the change of collection ${name} was not done within ${ms} ms, and goes on if it has begun; ask again`,
         { retryable: true, maybeApplied: true },
       );
-    });
+    const decided: Decision<T>[] = [];
+    const plan = async (): Promise<BroadcastPlan | undefined> => {
+      decided[0] = await decide();
+      return decided[0].plan;
+    };
+    await withDeadline(clock, ms, late, (signal) =>
+      broadcaster.broadcast({ type, keys: [collectionKey(name)], plan, signal }),
+    );
+    if (decided[0]) return decided[0].result;
+    throw new MillraceError("INNER", `the change of collection ${name} was not planned`);
+  };
+
+  const collections = (): Collection[] => {
+    const found = new Map<bigint, Collection>(planned);
+    for (const { message } of broadcaster.tasks()) {
+      if (message.type !== MessageType.CREATE_COLLECTION) continue;
+      const collection = createdCollection(message.header);
+      found.set(collection.id, collection);
+    }
+    for (const collection of catalog.list()) found.set(collection.id, collection);
+    return [...found.values()];
   };
 
   const newCollection = (
@@ -129,7 +132,9 @@ export function createDdl(options: DdlOptions): Ddl {
     id: bigint,
     createdTick: Tick,
   ): Collection => {
-    const load = [...catalog.vchannels()].map(([pchannel, of]) => [pchannel, of.length] as const);
+    const load = [...collectionsByPchannel(collections())].map(
+      ([pchannel, of]) => [pchannel, of.length] as const,
+    );
     return create(CollectionSchema$, {
       id,
       name: request.name,
@@ -153,6 +158,7 @@ export function createDdl(options: DdlOptions): Ddl {
   };
 
   return {
+    collections,
     async createCollection(request, timeoutMs) {
       const { name } = request;
       checkName(name, "name");
@@ -161,36 +167,56 @@ export function createDdl(options: DdlOptions): Ddl {
       }
       const schema = checkSchema(request.schema);
       checkShards(request.shards, pchannels.length);
-      return run(name, timeoutMs, async () => {
+      const reserved: bigint[] = [];
+      const decide = async (): Promise<Decision<Collection>> => {
         const found = catalog.find(name);
-        if (found) {
-          if (found.schema && sameSchema(found.schema, schema)) return found;
-          throw new MillraceError(
-            "COLLECTION_EXISTS",
-            `collection ${name} exists with another schema; drop it first or choose another name`,
-          );
-        }
+        if (found) return { result: checkSame(found, schema) };
         const id = await ids.allocate(2);
-        const createdTick = await ticks.allocate(1);
-        const collection = newCollection(request, schema, id, createdTick);
-        await make({ kind: "create", collection });
-        return collection;
-      });
+        const collection = newCollection(request, schema, id, await ticks.allocate(1));
+        // The next one must not go to the same place, though this is not a task yet.
+        planned.set(id, collection);
+        reserved.push(id);
+        const { vchannels } = collection;
+        return { result: collection, plan: { header: creationHeader(collection), vchannels } };
+      };
+      try {
+        return await change(MessageType.CREATE_COLLECTION, name, timeoutMs, decide);
+      } finally {
+        for (const id of reserved) planned.delete(id);
+      }
     },
     async dropCollection(name, timeoutMs) {
       checkName(name, "name");
-      await run(name, timeoutMs, () => make({ kind: "drop", collection: existing(name) }));
+      await change(MessageType.DROP_COLLECTION, name, timeoutMs, async () => {
+        const { id, vchannels } = existing(name);
+        return { result: undefined, plan: { header: dropHeader(id), vchannels } };
+      });
     },
-    async createPartition(request, timeoutMs) {
-      checkName(request.collection, "collection");
-      checkName(request.partition, "partition");
-      return run(request.collection, timeoutMs, async () => {
-        const collection = existing(request.collection);
-        checkNewPartition(collection, request.partition);
+    async alterCollection({ name, addFields: fields }, timeoutMs) {
+      checkName(name, "name");
+      return change(MessageType.ALTER_COLLECTION, name, timeoutMs, async () => {
+        const collection = existing(name);
+        const before = schemaOf(collection);
+        const schema = addFields(before, fields);
+        if (schema === before) return { result: collection };
+        const altered = { ...collection, schema };
+        const { vchannels } = collection;
+        return { result: altered, plan: { header: alterHeader(altered), vchannels } };
+      });
+    },
+    async createPartition({ collection: name, partition: partitionName }, timeoutMs) {
+      checkName(name, "collection");
+      checkName(partitionName, "partition");
+      return change(MessageType.CREATE_PARTITION, name, timeoutMs, async () => {
+        const collection = existing(name);
+        checkNewPartition(collection, partitionName);
         const id = await ids.allocate(1);
-        const partition = create(PartitionSchema, { id, name: request.partition });
-        await make({ kind: "create-partition", collection, partition });
-        return partition;
+        const partition = create(PartitionSchema, { id, name: partitionName });
+        const { vchannels } = collection;
+        return {
+          result: partition,
+          plan: { header: partitionHeader(collection.id, partition), vchannels },
+        };
       });
     },
     async dropPartition(request, timeoutMs) {
@@ -203,36 +229,33 @@ export function createDdl(options: DdlOptions): Ddl {
           { field: "partition" },
         );
       }
-      await run(request.collection, timeoutMs, () => {
-        const collection = existing(request.collection);
-        const partition = collection.partitions.find((p) => p.name === request.partition);
-        if (partition) return make({ kind: "drop-partition", collection, partition });
+      await change(MessageType.DROP_PARTITION, request.collection, timeoutMs, async () => {
+        const { id, name, partitions, vchannels } = existing(request.collection);
+        const partition = partitions.find((p) => p.name === request.partition);
+        if (partition) {
+          return { result: undefined, plan: { header: partitionHeader(id, partition), vchannels } };
+        }
         throw new MillraceError(
           "PARTITION_NOT_FOUND",
-          `collection ${collection.name} has no partition ${request.partition}`,
+          `collection ${name} has no partition ${request.partition}`,
         );
       });
-    },
-    resume() {
-      for (const change of catalog.changes()) {
-        queue
-          .run(change.collection.name, () => carryOn(change))
-          .catch((error: unknown) => {
-            logger.debug("a change of the catalog was left for later", { error });
-          });
-      }
-    },
-    async close() {
-      closing.abort(new MillraceError("UNAVAILABLE", "the coordinator is closing; try again"));
-      await queue.idle();
     },
   };
 }
 
-/** The same for each attempt at a change, so that each vchannel takes its message once. */
-function idempotencyKey(change: Change): string {
-  const base = `ddl/${change.collection.id}/${change.kind}`;
-  return "partition" in change ? `${base}/${change.partition.id}` : base;
+/** The collection, if it is the one that is asked for. */
+function checkSame(collection: Collection, schema: CollectionSchema): Collection {
+  if (sameSchema(schemaOf(collection), schema)) return collection;
+  throw new MillraceError(
+    "COLLECTION_EXISTS",
+    `collection ${collection.name} exists with another schema; drop it first or choose another name`,
+  );
+}
+
+function schemaOf({ name, schema }: Collection): CollectionSchema {
+  if (schema) return schema;
+  throw new MillraceError("DATA_LOSS", `collection ${name} is saved without a schema`);
 }
 
 function checkShards(shards: number, max: number): void {

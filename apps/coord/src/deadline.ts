@@ -6,19 +6,17 @@
 
 import type { Clock, MillraceError } from "@millrace/types";
 
-/** Waits for work that goes on by itself, but not longer than `ms`: then fails with `late()`. */
-export async function waitAtMost<T>(
+/** Makes a call whose signal is aborted with `late()` after `ms`. */
+export async function withDeadline<T>(
   clock: Clock,
   ms: number,
-  work: Promise<T>,
   late: () => MillraceError,
+  call: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  let cancel = (): void => undefined;
-  const timeout = new Promise<never>((_resolve, reject) => {
-    cancel = clock.schedule(ms, () => reject(late()));
-  });
+  const limit = new AbortController();
+  const cancel = clock.schedule(ms, () => limit.abort(late()));
   try {
-    return await Promise.race([work, timeout]);
+    return await call(limit.signal);
   } finally {
     cancel();
   }

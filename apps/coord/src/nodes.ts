@@ -9,6 +9,7 @@ import type { NodeCalls } from "@millrace/balancer";
 import type { TransportFor } from "@millrace/rpc";
 import {
   type AppendRequest,
+  type AppendResponse,
   HandlerService,
   ManagerService,
   type WalStatus,
@@ -19,7 +20,7 @@ export interface Nodes extends NodeCalls {
   /** What a node holds, and how it is. */
   collectStatus(address: string, signal: AbortSignal): Promise<WalStatus[]>;
   /** Makes messages durable at the owner of a pchannel. */
-  append(address: string, request: AppendRequest, signal: AbortSignal): Promise<void>;
+  append(address: string, request: AppendRequest, signal: AbortSignal): Promise<AppendResponse>;
 }
 
 /** Creates the calls. */
@@ -39,8 +40,7 @@ export function createNodes(transportFor: TransportFor): Nodes {
       const { wals } = await manager(address).collectStatus({}, { signal });
       return wals;
     },
-    async append(address, request, signal) {
-      await createClient(HandlerService, transportFor(address)).append(request, { signal });
-    },
+    append: (address, request, signal) =>
+      createClient(HandlerService, transportFor(address)).append(request, { signal }),
   };
 }

@@ -16,6 +16,7 @@ import {
   MembershipService,
 } from "@millrace/types/gen";
 import { balanceStatus } from "./admin.ts";
+import { abortForce, broadcast } from "./broadcasts.ts";
 import type { Cluster } from "./cluster.ts";
 
 /** What services need besides the cluster's parts. */
@@ -67,6 +68,9 @@ export function createRoutes({ active, leaseMs, status }: ServicesOptions): Rout
         await active().ddl.dropCollection(name, timeoutMs());
         return {};
       },
+      async catalogAlterCollection(request, { timeoutMs }) {
+        return { collection: await active().ddl.alterCollection(request, timeoutMs()) };
+      },
       catalogDescribeCollection({ name }) {
         checkName(name, "name");
         const collection = active().catalog.find(name);
@@ -104,7 +108,17 @@ export function createRoutes({ active, leaseMs, status }: ServicesOptions): Rout
         });
         return { balance: balanceStatus(balancer) };
       },
+      async abortBroadcast({ broadcastId, force }) {
+        await active().broadcaster.abort(broadcastId, abortForce(force));
+        return {};
+      },
     });
-    router.service(BroadcastService, {});
+    router.service(BroadcastService, {
+      broadcast: (request, { signal }) => broadcast(active(), request, signal),
+      async ack({ broadcastId, vchannel }) {
+        await active().broadcaster.ack(broadcastId, vchannel);
+        return {};
+      },
+    });
   };
 }

@@ -2,7 +2,7 @@ import { MillraceError } from "@millrace/types";
 import { MessageType } from "@millrace/types/gen";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createCluster, type RunningCoord, schemaOf } from "./cluster.ts";
+import { createCluster, type RunningCoord, schemaOf, underWay } from "./cluster.ts";
 
 const names = ["a", "b", "c"];
 const step = fc.tuple(
@@ -54,7 +54,7 @@ test("whatever crashes: catalog and logs agree, and each message stands once", a
       await cluster.advance(40_000);
       await cluster.settle(Promise.all(calls));
 
-      expect(await cluster.meta.list("coord/ddl/")).toEqual([]);
+      expect(await underWay(coord)).toEqual([]);
       const { collections } = await coord.catalog.catalogListCollections({});
       const living = new Set(collections.flatMap((collection) => collection.vchannels));
       expect(new Set(collections.map((c) => c.name)).size).toBe(collections.length);

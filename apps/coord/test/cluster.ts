@@ -2,11 +2,12 @@ import { create } from "@bufbuild/protobuf";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createLocalTransport, type Routes } from "@millrace/rpc";
 import { createMemoryMetaStore, type MetaStore } from "@millrace/storage";
-import { MillraceError } from "@millrace/types";
+import { isControlChannel, MillraceError } from "@millrace/types";
 import {
   AdminService,
   AllocatorService,
   AssignmentService,
+  BroadcastService,
   CatalogService,
   CollectionSchemaSchema,
   DataType,
@@ -88,6 +89,7 @@ export interface RunningCoord extends Coord {
   assignment: ReturnType<typeof createClient<typeof AssignmentService>>;
   membership: ReturnType<typeof createClient<typeof MembershipService>>;
   admin: ReturnType<typeof createClient<typeof AdminService>>;
+  broadcast: ReturnType<typeof createClient<typeof BroadcastService>>;
   /** Ends it as kill -9 does: nothing of it reaches the store any more. */
   crash(): Promise<void>;
 }
@@ -103,6 +105,8 @@ export function createCluster(seed = 1) {
   const transports = new Map<string, Transport>();
   /** What stands in each vchannel. */
   const logs = new Map<string, Message[]>();
+  /** What stands in the control channel. */
+  const control: Message[] = [];
   const keys = new Set<string>();
   let current: RunningCoord | undefined;
   let runs = 0;
@@ -164,6 +168,7 @@ export function createCluster(seed = 1) {
       assignment: createClient(AssignmentService, transport),
       membership: createClient(MembershipService, transport),
       admin: createClient(AdminService, transport),
+      broadcast: createClient(BroadcastService, transport),
       async crash() {
         view.severAfter(0);
         await settle(coord.close());
@@ -204,7 +209,7 @@ export function createCluster(seed = 1) {
       afterAppend: () => undefined,
     };
     nodes.set(id, node);
-    transports.set(node.address, createLocalTransport(nodeRoutes(node, logs, keys)));
+    transports.set(node.address, createLocalTransport(nodeRoutes(node, logs, control, keys)));
     keepBeating(node);
     return node;
   };
@@ -215,6 +220,7 @@ export function createCluster(seed = 1) {
     meta,
     nodes,
     logs,
+    control,
     advance,
     until,
     settle,
@@ -229,7 +235,12 @@ export function createCluster(seed = 1) {
   };
 }
 
-function nodeRoutes(node: FakeNode, logs: Map<string, Message[]>, keys: Set<string>): Routes {
+function nodeRoutes(
+  node: FakeNode,
+  logs: Map<string, Message[]>,
+  control: Message[],
+  keys: Set<string>,
+): Routes {
   const alive = (): void => {
     if (node.dead) throw new MillraceError("UNAVAILABLE", "connection refused");
   };
@@ -263,7 +274,8 @@ function nodeRoutes(node: FakeNode, logs: Map<string, Message[]>, keys: Set<stri
           node.beforeAppend(vchannel);
           if (!keys.has(`${vchannel} ${idempotencyKey}`)) {
             keys.add(`${vchannel} ${idempotencyKey}`);
-            logs.set(vchannel, [...(logs.get(vchannel) ?? []), message]);
+            if (isControlChannel(vchannel)) control.push(message);
+            else logs.set(vchannel, [...(logs.get(vchannel) ?? []), message]);
           }
           node.afterAppend(vchannel);
         }
@@ -281,4 +293,9 @@ export function schemaOf(field = "price") {
       { name: field, type: DataType.DOUBLE },
     ],
   });
+}
+
+/** The broadcasts that are under way at a coordinator. */
+export async function underWay(coord: RunningCoord) {
+  return (await coord.admin.getClusterStatus({})).broadcasts;
 }

@@ -73,6 +73,47 @@ export function checkSchema(
   return normal;
 }
 
+/**
+ * A schema with nullable fields added, of the next version; the schema as it is if it has all of them
+ * already. Throws `INVALID_ARGUMENT` with the path of a field that cannot be added, which begins with
+ * `addFields`.
+ */
+export function addFields(
+  schema: CollectionSchema,
+  fields: readonly FieldSchema[],
+): CollectionSchema {
+  if (fields.length === 0) throw invalid("addFields", "is empty; name the fields to add");
+  const added: FieldSchema[] = [];
+  for (const [index, field] of fields.entries()) {
+    const path = `addFields[${index}]`;
+    const known = schema.fields.find(({ name }) => name === field.name);
+    if (known && equals(FieldSchemaSchema, plainField(known), plainField(field))) continue;
+    if (known) throw invalid(`${path}.name`, `"${field.name}" exists and is not the same`);
+    checkField(field, path);
+    const alike = [...schema.fields, ...added].find(
+      ({ name }) => name.toLowerCase() === field.name.toLowerCase(),
+    );
+    if (alike) {
+      throw invalid(`${path}.name`, `"${field.name}" is too much like "${alike.name}"`);
+    }
+    if (field.id !== 0n) throw invalid(`${path}.id`, "must be left 0");
+    if (field.primaryKey) throw invalid(`${path}.primaryKey`, "cannot be added");
+    if (!field.nullable) {
+      throw invalid(`${path}.nullable`, "must be set: rows that are there have no value for it");
+    }
+    added.push(field);
+  }
+  if (added.length === 0) return schema;
+  const all = [...schema.fields, ...added];
+  if (all.length > maxFields) {
+    throw invalid("addFields", `makes ${all.length} fields; at most ${maxFields} are allowed`);
+  }
+  const next = clone(CollectionSchemaSchema, schema);
+  next.version = schema.version + 1;
+  next.fields = normalFields(all);
+  return next;
+}
+
 /** The primary key of a schema. Throws `INVALID_ARGUMENT` if it has none. */
 export function primaryKeyOf(schema: CollectionSchema): FieldSchema {
   const field = schema.fields.find((candidate) => candidate.primaryKey);
@@ -302,11 +343,13 @@ function comparable(schema: CollectionSchema): CollectionSchema {
   const copy = clone(CollectionSchemaSchema, schema);
   copy.version = 0;
   copy.description = "";
-  copy.fields = copy.fields.map((field) => {
-    const normal = normalField(field);
-    normal.id = 0n;
-    normal.description = "";
-    return normal;
-  });
+  copy.fields = copy.fields.map(plainField);
   return copy;
+}
+
+function plainField(field: FieldSchema): FieldSchema {
+  const normal = normalField(field);
+  normal.id = 0n;
+  normal.description = "";
+  return normal;
 }
