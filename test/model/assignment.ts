@@ -55,11 +55,12 @@ const removing = 3;
 const assigning = 4;
 const finishing = 5;
 
-/** Fields of a record: term, owner, whether it is assigned, and the term at which each node may hold it. */
-const record = { term: 0, owner: 1, assigned: 2, former: 2 };
-const recordBytes = 5;
+/** Fields of a record: term, owner, and the term at which each node may hold it. Whether it is assigned
+ * does not count here: an attempt may begin at any time. */
+const record = { term: 0, owner: 1, former: 1 };
+const recordBytes = 4;
 /** Fields of a coordinator: its record, whether the store still has it, and a write that may come late. */
-const own = { phase: 0, valid: 1, record: 2, toRemove: 7, late: 8, lateRecord: 9 };
+const own = { phase: 0, valid: 1, record: 2, toRemove: 6, late: 7, lateRecord: 8 };
 const coordinatorBytes = own.lateRecord + recordBytes;
 /** Fields of a node: the latest intent, and the term it holds the log at. */
 const node = { known: 0, wanted: 1, held: 2 };
@@ -79,7 +80,8 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
   const coordinatorsAt = storeAt + recordBytes;
   const nodesAt = coordinatorsAt + coordinators.length * coordinatorBytes;
   const row = terms + 1;
-  // By node: terms at which it was told to open, has opened, and is known to have let go.
+  // By node: terms at which it was told to open, the one that it has opened while a coordinator waits for
+  // that, and the one up to which it is known to have let go.
   const toldAt = nodesAt + nodes.length * nodeBytes;
   const openedAt = toldAt + nodes.length;
   const letGoAt = openedAt + nodes.length;
@@ -182,15 +184,13 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
     }
     const before = at + own.record;
     const [term, owner] = [get(state, before + record.term), get(state, before + record.owner)];
-    const repeats = fault === "tries again at the same term" && term > 0;
-    const next = repeats && get(state, before + record.assigned) === 0 ? term : term + 1;
+    const next = fault === "tries again at the same term" && term > 0 ? term : term + 1;
     if (next > terms) return;
     for (const n of nodes) {
       const after = state.slice();
       after[at + own.phase] = saving;
       after[before + record.term] = next;
       after[before + record.owner] = n;
-      after[before + record.assigned] = 0;
       if (owner > 0) after[before + record.former + owner] = term;
       if (fault === "forgets former owners") {
         after.fill(0, before + record.former + 1, before + recordBytes);
@@ -273,10 +273,9 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
     if (phase === assigning) {
       const owner = get(state, at + own.record + record.owner);
       const term = get(state, at + own.record + record.term);
-      if (has(state, openedAt + owner - 1, term)) {
+      if (get(state, openedAt + owner - 1) === term) {
         const after = state.slice();
         after[at + own.phase] = finishing;
-        after[at + own.record + record.assigned] = 1;
         visit(`coordinator ${c} hears that node ${owner} serves term ${term}`, after);
       }
       const after = state.slice();
@@ -308,6 +307,24 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
     return term;
   }
 
+  function waitsFor(state: Uint8Array, c: number, n: number, term: number): boolean {
+    const at = coordinatorAt(c);
+    return (
+      get(state, at + own.phase) === assigning &&
+      get(state, at + own.record + record.owner) === n &&
+      get(state, at + own.record + record.term) === term
+    );
+  }
+
+  /** Forgets answers that nobody waits for. */
+  function forgetAnswers(state: Uint8Array): void {
+    for (const n of nodes) {
+      const term = get(state, openedAt + n - 1);
+      if (term === 0 || coordinators.some((c) => waitsFor(state, c, n, term))) continue;
+      state[openedAt + n - 1] = 0;
+    }
+  }
+
   /** Opens the log at a term, unless that is fenced. */
   function open(state: Uint8Array, n: number, term: number): boolean {
     const last = lastTerm(state);
@@ -316,7 +333,7 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
     if (last >= term && !again && !behind) return false;
     if (!again && fault !== "opens without a seal") state[sealAt + last] = term;
     state[nodeAt(n) + node.held] = term;
-    put(state, openedAt + n - 1, term);
+    if (coordinators.some((c) => waitsFor(state, c, n, term))) state[openedAt + n - 1] = term;
     return true;
   }
 
@@ -382,9 +399,50 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
   }
 
   function steps(state: Uint8Array, visit: Visit): void {
-    for (const c of coordinators) coordinatorSteps(state, c, visit);
-    for (const n of nodes) nodeSteps(state, n, visit);
-    arrivals(state, visit);
+    const found: Visit = (step, after) => {
+      forgetAnswers(after);
+      visit(step, representative(after));
+    };
+    for (const c of coordinators) coordinatorSteps(state, c, found);
+    for (const n of nodes) nodeSteps(state, n, found);
+    arrivals(state, found);
+  }
+
+  /**
+   * Which coordinator is which, and which node, does not matter: one of the orders stands for all. So
+   * the names in the steps of a way may be swapped from one step to the next.
+   */
+  function representative(state: Uint8Array): Uint8Array {
+    const swapped = state.slice();
+    swapNodes(swapped);
+    sortCoordinators(state);
+    sortCoordinators(swapped);
+    return isLess(swapped, state, 0, 0, size) ? swapped : state;
+  }
+
+  function sortCoordinators(state: Uint8Array): void {
+    const [first, second] = [coordinatorAt(0), coordinatorAt(1)];
+    if (isLess(state, state, second, first, coordinatorBytes)) {
+      swap(state, first, second, coordinatorBytes);
+    }
+  }
+
+  function swapNodes(state: Uint8Array): void {
+    swapNodesOfRecord(state, storeAt);
+    for (const c of coordinators) {
+      swapNodesOfRecord(state, coordinatorAt(c) + own.record);
+      swapNodesOfRecord(state, coordinatorAt(c) + own.lateRecord);
+      swapBits(state, coordinatorAt(c) + own.toRemove);
+    }
+    swap(state, nodeAt(1), nodeAt(2), nodeBytes);
+    for (const at of [toldAt, openedAt, letGoAt]) swap(state, at, at + 1, 1);
+    for (let term = 1; term <= terms; term++) swapBits(state, savedAt + term);
+  }
+
+  function swapNodesOfRecord(state: Uint8Array, at: number): void {
+    const owner = get(state, at + record.owner);
+    if (owner > 0) state[at + record.owner] = 3 - owner;
+    swap(state, at + record.former + 1, at + record.former + 2, 1);
   }
 
   /** What a reader sees: the terms of the chain, and the records before their seals. */
@@ -447,11 +505,11 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
   }
 
   function describe(state: Uint8Array): string {
-    const [term, owner, assigned, ...former] = state.subarray(storeAt, storeAt + recordBytes);
+    const [term, owner, ...former] = state.subarray(storeAt, storeAt + recordBytes);
     const { chain, seen } = view(state);
     const held = nodes.map((n) => get(state, nodeAt(n) + node.held));
     return [
-      `saved: term ${term} of node ${owner}, ${assigned ? "assigned" : "not assigned"}`,
+      `saved: term ${term} of node ${owner}`,
       `former: ${former.join(", ")}`,
       `held: ${held.join(", ")}`,
       `chain: ${chain.join(", ")}`,
@@ -460,4 +518,32 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
   }
 
   return { initial, steps, check, checkStep, describe };
+}
+
+/** Swaps what is said of the two nodes in a set of them. */
+function swapBits(state: Uint8Array, at: number): void {
+  const set = state[at] as number;
+  state[at] = ((set & 2) << 1) | ((set & 4) >> 1);
+}
+
+function swap(state: Uint8Array, a: number, b: number, length: number): void {
+  for (let i = 0; i < length; i++) {
+    const value = state[a + i] as number;
+    state[a + i] = state[b + i] as number;
+    state[b + i] = value;
+  }
+}
+
+function isLess(
+  left: Uint8Array,
+  right: Uint8Array,
+  leftAt: number,
+  rightAt: number,
+  length: number,
+): boolean {
+  for (let i = 0; i < length; i++) {
+    const difference = (left[leftAt + i] as number) - (right[rightAt + i] as number);
+    if (difference !== 0) return difference < 0;
+  }
+  return false;
 }
