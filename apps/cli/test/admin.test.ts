@@ -86,3 +86,26 @@ test("what is refused is one line that names what exists", async () => {
     });
   }
 });
+
+test("changes under way are listed with what they wait for", async () => {
+  const { admin } = await setUp();
+  expect((await admin("broadcasts")).stdout).toMatch(
+    /42 +CREATE_COLLECTION +collection a +appending +1 of 2 +2025-06-15T\S+ +millrace-dml_1_1v1: nobody owns it\n$/,
+  );
+  expect(JSON.parse((await admin("broadcasts", "--json")).stdout)).toMatchObject([
+    { id: "42", type: "MESSAGE_TYPE_CREATE_COLLECTION", state: "appending", problem: "" },
+  ]);
+});
+
+test("a change that is stuck is aborted, by force if shards may have it", async () => {
+  const { admin } = await setUp();
+  const refused = await admin("abort", "42");
+  expect([refused.code, refused.stderr]).toEqual([
+    1,
+    "millrace: a shard may have it; force finish or forget\n",
+  ]);
+  expect((await admin("abort", "42", "--force", "forget")).stdout).toBe("aborted 42\n");
+  expect((await admin("abort", "7")).stderr).toBe("millrace: there is no broadcast 7\n");
+  expect((await admin("abort", "x")).code).toBe(2);
+  expect((await admin("abort", "42", "--force", "hard")).code).toBe(2);
+});

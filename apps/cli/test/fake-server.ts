@@ -149,6 +149,22 @@ function adminOf(fake: FakeServer): ServiceImpl<typeof AdminService> {
         },
       ],
       balance: balance(),
+      broadcasts: [
+        {
+          id: 42n,
+          type: MessageType.CREATE_COLLECTION,
+          resourceKeys: [
+            { domain: "cluster" },
+            { domain: "collection", key: "a", exclusive: true },
+          ],
+          state: "appending",
+          copies: [
+            { vchannel: "millrace-dml_0_1v0", state: "appended" },
+            { vchannel: "millrace-dml_1_1v1", state: "unknown", problem: "nobody owns it" },
+          ],
+          sinceMs: 1_750_000_000_000n,
+        },
+      ],
     }),
     freezeNode({ nodeId }) {
       check(nodeId);
@@ -164,13 +180,17 @@ function adminOf(fake: FakeServer): ServiceImpl<typeof AdminService> {
       check(nodeId);
       return { term: 4n };
     },
+    abortBroadcast({ broadcastId, force }) {
+      if (broadcastId !== 42n) {
+        throw new MillraceError("NOT_FOUND", `there is no broadcast ${broadcastId}`);
+      }
+      if (force !== "") return {};
+      throw new MillraceError("PRECONDITION_FAILED", "a shard may have it; force finish or forget");
+    },
     updateBalancePolicy({ policy, allowRebalance }) {
       if (policy !== "") fake.balance.policy = policy;
       if (allowRebalance !== undefined) fake.balance.allowRebalance = allowRebalance;
       return { balance: balance() };
-    },
-    abortBroadcast({ broadcastId }) {
-      throw new MillraceError("NOT_FOUND", `there is no broadcast ${broadcastId}`);
     },
   };
 }

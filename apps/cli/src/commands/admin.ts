@@ -1,5 +1,5 @@
 /**
- * `millrace admin nodes | channels | freeze | unfreeze | transfer | policy`.
+ * `millrace admin nodes | channels | freeze | unfreeze | transfer | policy`, and the group of them.
  *
  * @module
  */
@@ -17,19 +17,22 @@ import { Command, InvalidArgumentError } from "commander";
 import type { Io } from "../io.ts";
 import { flag } from "../options.ts";
 import { formatTable, write, writeJson } from "../output.ts";
+import { abortCommand, broadcastsCommand } from "./broadcasts.ts";
 import { type ClientFlags, callOptions, clientCommand, withClient } from "./context.ts";
 import { nodeTable } from "./status.ts";
 
 /** `millrace admin` with its commands. */
 export function adminCommand(io: Io): Command {
   return new Command("admin")
-    .description("show and change which node owns what")
+    .description("show and change which node owns what, and what is under way")
     .addCommand(nodesCommand(io))
     .addCommand(channelsCommand(io))
     .addCommand(freezeCommand(io))
     .addCommand(unfreezeCommand(io))
     .addCommand(transferCommand(io))
-    .addCommand(policyCommand(io));
+    .addCommand(policyCommand(io))
+    .addCommand(broadcastsCommand(io))
+    .addCommand(abortCommand(io));
 }
 
 /** Defaults are printed too, so that scripts find every field. */
