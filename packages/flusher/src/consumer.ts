@@ -178,6 +178,10 @@ export function createConsumer(options: ConsumerOptions): Consumer {
         case "partition":
           registry.addPartition(event.vchannel, event.partition);
           break;
+        case "alter":
+          // Rows from before need no files of their own: they lack the new columns.
+          registry.alter(event.vchannel, event.schema);
+          break;
         case "drop":
           drop(event.vchannel);
           break;

@@ -7,18 +7,19 @@
 import { MillraceError, storedFields, type Tick } from "@millrace/types";
 import { type CollectionSchema, DataType } from "@millrace/types/gen";
 import { deltaField } from "./column-types.ts";
-import type { RowCommit, TableFile } from "./table.ts";
+import type { RowCommit, TableDescription, TableFile } from "./table.ts";
 
 /** The column by which tables are partitioned; it stands in paths, not in files. */
 export const partitionColumn = "_partition";
 
 /** What a commit says of its making. */
 export interface CommitContext {
-  schema: CollectionSchema;
   /** Milliseconds since 1970. */
   now: number;
-  /** For the first commit: the table's id, a UUID. */
-  tableId?: string;
+  /** The commit creates the table. */
+  first: boolean;
+  /** What the table says of itself from this commit on; absent: the same as before. */
+  description?: TableDescription;
 }
 
 /** What the flusher reads in a commit. */
@@ -29,6 +30,8 @@ export interface ReadCommit {
   paths: Set<string>;
   /** Of the owner that wrote it, and for which vchannel; absent if it is not one of Millrace. */
   writer?: { vchannel: string; term: number };
+  /** What the table says of itself from there on; absent: the same as before. */
+  description?: TableDescription;
 }
 
 const textEncoder = new TextEncoder();
@@ -47,13 +50,11 @@ export function parseVersionName(name: string): number | undefined {
 
 /** Encodes a commit. */
 export function encodeCommit(commit: RowCommit, context: CommitContext): Uint8Array {
-  const { schema, now, tableId } = context;
+  const { now, first, description } = context;
+  const { vchannel, lastSequence, schema } = commit;
   const actions: unknown[] = [{ commitInfo: commitInfo(commit, now) }];
-  if (tableId !== undefined) {
-    actions.push({ protocol: { minReaderVersion: 1, minWriterVersion: 2 } });
-    actions.push({ metaData: metaData(schema, tableId, now) });
-  }
-  const { vchannel, lastSequence } = commit;
+  if (first) actions.push({ protocol: { minReaderVersion: 1, minWriterVersion: 2 } });
+  if (description) actions.push({ metaData: metaData(schema, description) });
   actions.push({ txn: { appId: vchannel, version: lastSequence, lastUpdated: now } });
   for (const file of commit.files) actions.push({ add: addFile(file, schema, now) });
   return textEncoder.encode(`${actions.map((action) => JSON.stringify(action)).join("\n")}\n`);
@@ -74,6 +75,7 @@ export function decodeCommit(key: string, body: Uint8Array): ReadCommit {
     if (action.add) commit.paths.add(decodeURIComponent(action.add.path));
     const millrace = action.commitInfo?.millrace;
     if (millrace) commit.writer = { vchannel: millrace.vchannel, term: millrace.term };
+    if (action.metaData) commit.description = descriptionOf(action.metaData);
   }
   return commit;
 }
@@ -81,6 +83,7 @@ export function decodeCommit(key: string, body: Uint8Array): ReadCommit {
 interface Actions {
   txn?: { appId: string; version: number };
   add?: { path: string };
+  metaData?: MetaData;
   commitInfo?: { millrace?: MillraceInfo };
 }
 
@@ -116,18 +119,36 @@ function tickText(tick: Tick): string {
   return tick.toString();
 }
 
-function metaData(schema: CollectionSchema, id: string, now: number): object {
+/** What is read of `metaData`. */
+interface MetaData {
+  id: string;
+  createdTime?: number;
+  configuration?: Record<string, string>;
+}
+
+const versionProperty = "millrace.schemaVersion";
+
+function descriptionOf({ id, createdTime = 0, configuration }: MetaData): TableDescription {
+  return {
+    id,
+    createdMs: createdTime,
+    schemaVersion: Number(configuration?.[versionProperty] ?? 1),
+  };
+}
+
+function metaData(schema: CollectionSchema, description: TableDescription): object {
   const fields = [
     ...storedFields(schema).map(deltaField),
     { name: partitionColumn, type: "string", nullable: false, metadata: {} },
   ];
+  const { id, createdMs, schemaVersion } = description;
   return {
     id,
     format: { provider: "parquet", options: {} },
     schemaString: JSON.stringify({ type: "struct", fields }),
     partitionColumns: [partitionColumn],
-    configuration: {},
-    createdTime: now,
+    configuration: { [versionProperty]: String(schemaVersion) },
+    createdTime: createdMs,
   };
 }
 

@@ -7,7 +7,6 @@
 
 import type { ObjectStore } from "@millrace/storage";
 import { type Clock, MillraceError, type Random } from "@millrace/types";
-import type { CollectionSchema } from "@millrace/types/gen";
 import {
   decodeCommit,
   encodeCommit,
@@ -15,14 +14,13 @@ import {
   type ReadCommit,
   versionName,
 } from "./delta-log.ts";
-import type { RowCommit, Table, TableSnapshot } from "./table.ts";
+import type { RowCommit, Table, TableDescription, TableSnapshot } from "./table.ts";
 
 /** Options of {@linkcode createDeltaTable}. */
 export interface DeltaTableOptions {
   store: ObjectStore;
   /** Where the table lies, relative to the store's root, without a slash at the end. */
   path: string;
-  schema: CollectionSchema;
   /** How far an earlier owner has read the log. Default: it is read from its beginning. */
   from?: TableSnapshot | undefined;
   clock: Clock;
@@ -43,7 +41,9 @@ interface LastCommit {
 
 /** A Delta table at a path of an object store; created by its first commit. */
 export function createDeltaTable(options: DeltaTableOptions): Table {
-  const { store, path, schema, from, clock, random } = options;
+  const { store, path, clock, random } = options;
+  // Whoever kept it did not look at what the table says of itself: that is to be read.
+  const from = options.from?.description && options.from;
   const log = `${path}/_delta_log/`;
   const tableId = uuid(random.bytes(16));
   const last = new Map<string, LastCommit>();
@@ -51,11 +51,13 @@ export function createDeltaTable(options: DeltaTableOptions): Table {
     last.set(vchannel, { sequence, term: 0, paths: new Set() });
   }
   let version = from?.version ?? -1;
+  let description = from?.description;
   let loaded = false;
 
   const committed = (vchannel: string): number => last.get(vchannel)?.sequence ?? -1;
 
-  const apply = ({ transactions, paths, writer }: ReadCommit): void => {
+  const apply = ({ transactions, paths, writer, description: described }: ReadCommit): void => {
+    description = described ?? description;
     for (const [vchannel, sequence] of transactions) {
       const term = writer?.vchannel === vchannel ? writer.term : 0;
       last.set(vchannel, { sequence, term, paths });
@@ -83,9 +85,20 @@ export function createDeltaTable(options: DeltaTableOptions): Table {
     loaded = true;
   };
 
+  /** What the table must say of itself with a commit; `undefined`: what it says already. */
+  const describe = ({ schema }: RowCommit, now: number): TableDescription | undefined => {
+    const { version: schemaVersion } = schema;
+    if (!description) return { id: tableId, createdMs: now, schemaVersion };
+    return description.schemaVersion < schemaVersion
+      ? { ...description, schemaVersion }
+      : undefined;
+  };
+
   const tryCommit = async (commit: RowCommit, signal: AbortSignal): Promise<boolean> => {
     const next = version + 1;
-    const context = { schema, now: clock.now(), ...(next === 0 ? { tableId } : {}) };
+    const now = clock.now();
+    const described = describe(commit, now);
+    const context = { now, first: next === 0, ...(described && { description: described }) };
     const body = encodeCommit(commit, context);
     try {
       const contentType = "application/json";
@@ -95,6 +108,7 @@ export function createDeltaTable(options: DeltaTableOptions): Table {
       throw error;
     }
     version = next;
+    description = described ?? description;
     const { vchannel, term, lastSequence: sequence, files } = commit;
     last.set(vchannel, { sequence, term, paths: new Set(files.map((file) => file.path)) });
     return true;
@@ -121,6 +135,7 @@ export function createDeltaTable(options: DeltaTableOptions): Table {
     snapshot: () => ({
       version,
       committed: Object.fromEntries([...last].map(([name, { sequence }]) => [name, sequence])),
+      ...(description && { description }),
     }),
   };
 }

@@ -7,7 +7,9 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { MillraceError } from "@millrace/types";
 import {
+  AlterCollectionHeaderSchema,
   type Collection,
+  type CollectionSchema,
   CreateCollectionHeaderSchema,
   DeleteHeaderSchema,
   InsertHeaderSchema,
@@ -29,6 +31,7 @@ export type LogEvent = { vchannel: string } & (
   | { kind: "delete"; rows: number }
   | { kind: "create"; collection: Collection }
   | { kind: "partition"; partition: Partition }
+  | { kind: "alter"; schema: CollectionSchema }
   | { kind: "drop" }
   | { kind: "flush" }
 );
@@ -82,6 +85,10 @@ function eventOf(message: StoredMessage, sequence: number): LogEvent | undefined
     case MessageType.CREATE_PARTITION: {
       const { partition } = fromBinary(PartitionHeaderSchema, header);
       return partition && { kind: "partition", vchannel, partition };
+    }
+    case MessageType.ALTER_COLLECTION: {
+      const schema = fromBinary(AlterCollectionHeaderSchema, header).collection?.schema;
+      return schema && { kind: "alter", vchannel, schema };
     }
     case MessageType.DROP_COLLECTION:
       return { kind: "drop", vchannel };

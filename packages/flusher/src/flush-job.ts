@@ -7,12 +7,18 @@
 
 import type { ObjectStore } from "@millrace/storage";
 import { type Logger, MillraceError } from "@millrace/types";
+import type { CollectionSchema } from "@millrace/types/gen";
 import type { BudgetShare } from "./budget.ts";
 import { dataFilePath, removeLeftovers } from "./data-files.ts";
 import type { Encoder } from "./parquet.ts";
 import { rowsAfter, type Segment } from "./segment.ts";
 import type { TableFile } from "./table.ts";
-import { type FlushJob, partitionName, type UploadedFiles } from "./vchannel.ts";
+import {
+  type FlushJob,
+  partitionName,
+  type UploadedFiles,
+  type VchannelState,
+} from "./vchannel.ts";
 
 /** What running a job needs. */
 export interface JobContext {
@@ -39,9 +45,9 @@ export async function runJob(job: FlushJob, context: JobContext): Promise<void> 
       share.release(job.range.bytes - rest.bytes);
       job.range = rest;
       if (rest.rows === 0) return;
-      job.uploaded = { after, files: new Map() };
+      job.uploaded = { after, schema: schemaOf(vchannel), files: new Map() };
     }
-    const { after } = job.uploaded;
+    const { after, schema } = job.uploaded;
     await upload(job, job.uploaded, context);
     const { firstSequence, lastSequence, lastTick } = job.range;
     const files = [...job.uploaded.files.values()];
@@ -52,6 +58,7 @@ export async function runJob(job: FlushJob, context: JobContext): Promise<void> 
       firstSequence,
       lastSequence,
       lastTick,
+      schema,
       files,
     };
     if (await table.commit(commit, signal)) {
@@ -98,7 +105,7 @@ async function upload(job: FlushJob, uploaded: UploadedFiles, context: JobContex
   for (const segment of job.range.segments.values()) {
     const place = index++;
     if (uploaded.files.has(segment.partitionId)) continue;
-    const work = () => uploadSegment(job, segment, place, context);
+    const work = () => uploadSegment(job, segment, place, uploaded.schema, context);
     uploaded.files.set(segment.partitionId, await share.encode(work, signal));
   }
 }
@@ -107,11 +114,12 @@ async function uploadSegment(
   { vchannel, range }: FlushJob,
   segment: Segment,
   index: number,
+  schema: CollectionSchema,
   { store, term, encoder, signal }: JobContext,
 ): Promise<TableFile> {
-  const { schema, tablePath } = vchannel.collection;
+  const { tablePath } = vchannel.collection;
   const partition = partitionName(vchannel, segment.partitionId);
-  if (!schema || partition === undefined) {
+  if (partition === undefined) {
     throw new MillraceError(
       "PARTITION_NOT_FOUND",
       `${vchannel.name} has rows of partition ${segment.partitionId}, which it does not know yet`,
@@ -131,6 +139,11 @@ async function uploadSegment(
   const body = untilAborted(file.body, signal);
   const { size } = await store.put(`${tablePath}/${path}`, body, { contentType, signal });
   return { path, partition, rows: segment.rows, size, stats: file.stats() };
+}
+
+function schemaOf({ name, collection }: VchannelState): CollectionSchema {
+  if (collection.schema) return collection.schema;
+  throw new MillraceError("DATA_LOSS", `${name} was created without a schema`);
 }
 
 /** Ends the work on a file that is not wanted any more. */

@@ -5,6 +5,7 @@
  */
 
 import type { Tick } from "@millrace/types";
+import type { CollectionSchema } from "@millrace/types/gen";
 import type { ColumnStats } from "./column-stats.ts";
 
 /** A data file that a commit adds. */
@@ -32,7 +33,19 @@ export interface RowCommit {
   lastSequence: number;
   /** The last tick that the commit covers. */
   lastTick: Tick;
+  /** Of the files. The table gets it if its own is of a lower version. */
+  schema: CollectionSchema;
   files: readonly TableFile[];
+}
+
+/** What a table says of itself. */
+export interface TableDescription {
+  /** A UUID. */
+  id: string;
+  /** When it was created, in milliseconds since 1970. */
+  createdMs: number;
+  /** The version of its schema. */
+  schemaVersion: number;
 }
 
 /** How far a table's log has been read. */
@@ -41,6 +54,8 @@ export interface TableSnapshot {
   version: number;
   /** The last sequence that is in the table, by vchannel. */
   committed: Record<string, number>;
+  /** Absent if the table has no version, or if it was kept by an owner that did not know of it. */
+  description?: TableDescription;
 }
 
 /**

@@ -9,6 +9,7 @@ import type { ObjectStore } from "@millrace/storage";
 import { type Clock, MillraceError, type Random, type Tick } from "@millrace/types";
 import {
   type Collection,
+  type CollectionSchema,
   CollectionSchema$ as CollectionMessage,
   CreateCollectionHeaderSchema,
   type Partition,
@@ -45,6 +46,8 @@ export interface VchannelRegistry {
   createFrom(name: string, header: Uint8Array): void;
   /** Learns of a partition of the named vchannel, of all if the name is empty. */
   addPartition(name: string, partition: Partition): void;
+  /** Rows of the named vchannel, of all if the name is empty, have this schema from now on. */
+  alter(name: string, schema: CollectionSchema): void;
   /** Forgets a vchannel, and answers it. */
   drop(name: string): VchannelState | undefined;
   /** The named vchannel, all if the name is empty. */
@@ -70,7 +73,7 @@ export function createVchannelRegistry(options: VchannelRegistryOptions): Vchann
       throw new MillraceError("DATA_LOSS", `${name} was created without a schema or a table`);
     }
     const snapshot = from?.tables.find((table) => table.path === path);
-    const table = createDeltaTable({ store, path, schema, from: snapshot, clock, random });
+    const table = createDeltaTable({ store, path, from: snapshot, clock, random });
     tables.set(path, table);
     return table;
   };
@@ -114,6 +117,12 @@ export function createVchannelRegistry(options: VchannelRegistryOptions): Vchann
       for (const { collection } of named(name)) {
         const known = collection.partitions.some(({ id }) => id === partition.id);
         if (!known) collection.partitions.push(partition);
+      }
+    },
+    alter(name, schema) {
+      for (const { collection } of named(name)) {
+        // What is read again, for the sake of rows, may be older than what is known.
+        if (schema.version > (collection.schema?.version ?? 0)) collection.schema = schema;
       }
     },
     drop(name) {

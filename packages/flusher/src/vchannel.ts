@@ -5,7 +5,7 @@
  */
 
 import type { Tick } from "@millrace/types";
-import type { Collection } from "@millrace/types/gen";
+import type { Collection, CollectionSchema } from "@millrace/types/gen";
 import type { SealLimits } from "./seal.ts";
 import type { RowRange } from "./segment.ts";
 import type { Table, TableFile } from "./table.ts";
@@ -14,6 +14,8 @@ import type { Table, TableFile } from "./table.ts";
 export interface UploadedFiles {
   /** What the table had when they were made. */
   after: number;
+  /** Of their rows. */
+  schema: CollectionSchema;
   /** By partition id. Not all of them yet, while the upload is under way. */
   files: Map<bigint, TableFile>;
 }
@@ -36,7 +38,7 @@ export interface FlushJob {
 /** The state of a vchannel. */
 export interface VchannelState {
   readonly name: string;
-  /** As its creation says, with the partitions that were created since. */
+  /** As its creation says, with the partitions and the fields that were added since. */
   collection: Collection;
   table: Table;
   limits: SealLimits;

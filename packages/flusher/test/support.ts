@@ -7,6 +7,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { createMemoryObjectStore, type ObjectStore } from "@millrace/storage";
 import {
+  addFields,
   checkSchema,
   rowsToColumns,
   silentLogger,
@@ -14,6 +15,7 @@ import {
   type TickSource,
 } from "@millrace/types";
 import {
+  AlterCollectionHeaderSchema,
   type Collection,
   CollectionSchema$ as CollectionMessage,
   CollectionSchemaSchema,
@@ -21,6 +23,7 @@ import {
   CreateCollectionHeaderSchema,
   DataType,
   DropCollectionHeaderSchema,
+  FieldSchemaSchema,
   InsertHeaderSchema,
   ManualFlushHeaderSchema,
   MessageType,
@@ -89,6 +92,8 @@ export interface Bench {
   createCollection(): Promise<void>;
   dropCollection(): Promise<void>;
   createPartition(id: bigint, name: string): Promise<void>;
+  /** Adds a nullable VARCHAR field to the collection; inserts that follow have it. */
+  alterCollection(field: string): Promise<void>;
   insert(ids: readonly number[], partition?: bigint, txn?: Tick): Promise<Tick>;
   /** Begins a transaction, and answers its name. */
   begin(): Promise<Tick>;
@@ -96,7 +101,9 @@ export interface Bench {
   flush(): Promise<Tick>;
   /** Advances the clock in steps until it holds; throws after `ms`. */
   until(condition: () => boolean | Promise<boolean>, ms?: number): Promise<void>;
-  /** The ids in the table, by its log, in order of the files. */
+  /** The rows in the table, by its log, in order of the files. */
+  tableRows(): Promise<Record<string, unknown>[]>;
+  /** Their ids. */
   tableIds(): Promise<number[]>;
   /** The keys of data files, whether they are in the table or not. */
   dataFiles(): Promise<string[]>;
@@ -166,8 +173,20 @@ export async function createBench(
       });
       await append(MessageType.CREATE_PARTITION, toBinary(PartitionHeaderSchema, header));
     },
+    async alterCollection(name) {
+      const field = create(FieldSchemaSchema, { name, type: DataType.VARCHAR, nullable: true });
+      if (!collection.schema) throw new Error("the collection has a schema");
+      collection.schema = addFields(collection.schema, [field]);
+      const header = create(AlterCollectionHeaderSchema, { collection });
+      await append(MessageType.ALTER_COLLECTION, toBinary(AlterCollectionHeaderSchema, header));
+    },
     insert(ids, partitionId = 1n, txn = undefined) {
-      const rows = ids.map((id) => ({ id, text: `row ${id}` }));
+      const added = collection.schema?.fields.slice(2) ?? [];
+      const rows = ids.map((id) => ({
+        id,
+        text: `row ${id}`,
+        ...Object.fromEntries(added.map(({ name }) => [name, `${name} ${id}`])),
+      }));
       const header = create(InsertHeaderSchema, {
         collectionId: collection.id,
         partitionId,
@@ -196,15 +215,17 @@ export async function createBench(
       throw new Error(`not within ${ms} ms`);
     },
     async tableIds() {
-      const ids: number[] = [];
+      return (await bench.tableRows()).map((row) => Number(row.id));
+    },
+    async tableRows() {
+      const all: Record<string, unknown>[] = [];
       for (const action of await readLog(store, collection.tablePath)) {
         if (!action.add) continue;
         const object = await store.get(`${collection.tablePath}/${action.add.path}`);
         if (!object) throw new Error(`${action.add.path} is in the table but gone`);
-        const rows = await parquetReadObjects({ file: object.body.slice().buffer });
-        ids.push(...rows.map((row) => Number(row.id)));
+        all.push(...(await parquetReadObjects({ file: object.body.slice().buffer })));
       }
-      return ids;
+      return all;
     },
     async dataFiles() {
       const keys: string[] = [];
@@ -226,7 +247,13 @@ export async function createBench(
 export interface LogAction {
   add?: { path: string; size: number; stats: string; partitionValues: Record<string, string> };
   txn?: { appId: string; version: number };
-  metaData?: { schemaString: string; partitionColumns: string[] };
+  metaData?: {
+    id: string;
+    schemaString: string;
+    partitionColumns: string[];
+    configuration: Record<string, string>;
+    createdTime: number;
+  };
   protocol?: object;
   commitInfo?: object;
 }
