@@ -84,10 +84,14 @@ async function replay(
   if (isCut) state.next = first;
   if (state.next < next) {
     const signal = options.signal ? { signal: options.signal } : {};
-    for await (const batch of log.read(state.next, signal)) {
-      // What stood before was truncated, and nothing is known of it.
-      if (isCut && batch.sequence === first) state.checksum = batch.previousChecksum;
-      state.applyBatch(batch);
+    try {
+      for await (const batch of log.read(state.next, signal)) {
+        // What stood before was truncated, and nothing is known of it.
+        if (isCut && batch.sequence === first) state.checksum = batch.previousChecksum;
+        state.applyBatch(batch);
+      }
+    } catch (error) {
+      throw MillraceError.is(error, "OUT_OF_RANGE") ? followed(error) : error;
     }
   }
   if (state.next !== next) {
@@ -96,4 +100,13 @@ async function replay(
     });
   }
   return state;
+}
+
+/** Only an owner truncates: if the log went away while it was read, there is another one. */
+function followed(cause: MillraceError): MillraceError {
+  return new MillraceError(
+    "CHANNEL_FENCED",
+    "another owner followed while the log was opened; find it again",
+    { cause },
+  );
 }

@@ -1,7 +1,13 @@
 import { MillraceError } from "@millrace/types";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createMemoryBackend, type OpenWalOptions, openWal, type Wal } from "../src/mod.ts";
+import {
+  createMemoryBackend,
+  type LogBackend,
+  type OpenWalOptions,
+  openWal,
+  type Wal,
+} from "../src/mod.ts";
 import {
   countingTicks,
   createGatedBackend,
@@ -275,4 +281,20 @@ test("what cannot stand in the log is refused by name", async () => {
     await expect(wal.append(...args)).rejects.toMatchObject({ code: "INVALID_ARGUMENT", field });
   }
   expect(wal.bounds().next).toBe(0);
+});
+
+test("an owner whose log is truncated while it opens has been followed by another", async () => {
+  const inner = createMemoryBackend();
+  const first = await open({ backend: inner });
+  for (const letter of ["a", "b", "c"]) await first.append([text(letter)]);
+  const backend: LogBackend = {
+    ...inner,
+    async open(pchannel, term) {
+      const log = await inner.open(pchannel, term);
+      const next = await open({ backend: inner, term: term + 1 });
+      await next.truncate(2);
+      return log;
+    },
+  };
+  await expect(open({ backend, term: 2 })).rejects.toMatchObject({ code: "CHANNEL_FENCED" });
 });
