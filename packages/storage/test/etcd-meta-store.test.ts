@@ -1,4 +1,5 @@
 import type { MillraceError } from "@millrace/types";
+import { systemClock } from "@millrace/types/node";
 import { createSeededRandom, createVirtualClock } from "@millrace/types/testing";
 import { describe, expect, test } from "vitest";
 import { describeMetaStore } from "../src/conformance.ts";
@@ -77,8 +78,8 @@ async function untilAborted({ signal }: FakeRequest): Promise<never> {
 describeMetaStore("etcd, simulated", {
   open: async () => {
     const { open } = setup();
-    const store = open({ pageSize: 2 });
-    const other = open();
+    const store = open({ pageSize: 2, clock: systemClock });
+    const other = open({ clock: systemClock });
     return {
       store,
       other,

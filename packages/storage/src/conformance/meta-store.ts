@@ -202,6 +202,19 @@ function describeLeases(storeTest: StoreTest): void {
     await second?.release();
   });
 
+  storeTest("tells a holder that its lease is lost when another writes over it", async (stores) => {
+    const { store, other } = stores;
+    const lease = await store.lease("leader", { value: bytes("first"), ttlMs: 1000 });
+    const told = new Promise<unknown>((resolve) => {
+      lease?.signal.addEventListener("abort", () => resolve(lease.signal.reason), { once: true });
+    });
+    await other.put("leader", bytes("second"));
+    expect(await told).toMatchObject({ name: "MillraceError", code: "PRECONDITION_FAILED" });
+    expect(lease?.isHeld()).toBe(false);
+    await lease?.release();
+    expect(text((await other.get("leader"))?.value)).toBe("second");
+  });
+
   storeTest("ends a lease when its store is closed", async ({ store }) => {
     const lease = await store.lease("leader", { value: bytes("x") });
     await store.close();
