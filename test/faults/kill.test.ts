@@ -137,10 +137,10 @@ test(
       // All of it now and then, else what is new.
       await verify(session, cycle % 25 === 0 || cycle === cycles ? 0 : ledger.next);
     }
-    const { submitted, acknowledged, duplicates, kept, batches } = ledger.totals;
+    const { submitted, acknowledged, duplicates, kept, batches, transactions } = ledger.totals;
     console.log(
-      `kill -9: ${cycles} cycles (${followed} of them followed while alive), ${submitted} appends in ` +
-        `${batches} batches, ${acknowledged} acknowledged, ${kept} kept without an answer, ` +
+      `kill -9: ${cycles} cycles (${followed} of them followed while alive), ${submitted} appends ` +
+        `(${transactions} transactions) in ${batches} batches, ${acknowledged} acknowledged, ${kept} kept without an answer, ` +
         `${duplicates} of them found by their retry, lost 0, doubled 0 (seed ${seed})`,
     );
     expect(acknowledged).toBeGreaterThan(cycles);

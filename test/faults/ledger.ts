@@ -44,7 +44,7 @@ export interface Ledger {
   settle(end: number): void;
   /** The names of appends without an answer, by first submission; those are to be made again. */
   unanswered(): string[];
-  /** The sequence of the first batch with an append that is in the log, but has no answer. */
+  /** The sequence of the first batch with something of an append that is in the log, but has no answer. */
   firstUnanswered(): number;
   /** The number of the next append of a group that was not yet submitted. */
   nextNumber(group: string): number;
@@ -55,8 +55,10 @@ export interface Ledger {
 interface Entry {
   /** What was answered. */
   answer?: Position;
-  /** Where it was read. */
+  /** Where it was read: where it counts, */
   place?: Position;
+  /** and the sequence of the batch where it begins. */
+  since?: number;
 }
 
 const type = { begin: 900, commit: 901, rollback: 902 } as const;
@@ -72,7 +74,7 @@ interface State {
   lastNumbers: Map<string, number>;
   /** By sequence. */
   checksums: number[];
-  /** Transactions that were begun, by the tick of their first message, with their messages so far. */
+  /** Transactions that are open, by the tick of their first message, with their messages so far. */
   open: Map<bigint, readonly StoredMessage[]>;
   lastTick: bigint;
 }
@@ -114,7 +116,7 @@ function createLedgerOf(state: State): Ledger {
   }
 
   /** Something that counts at once: an append, or a transaction at its commit. */
-  function count(name: string, place: Position): void {
+  function count(name: string, place: Position, since: number): void {
     const { group, number } = parseName(name);
     const last = lastNumbers.get(group) ?? -1;
     if (number <= last) throw new Error(`doubled: ${name} is at ${show(place)} once more`);
@@ -125,7 +127,7 @@ function createLedgerOf(state: State): Ledger {
     if (!entry) throw new Error(`foreign: ${name} is at ${show(place)} but was never submitted`);
     lastNumbers.set(group, number);
     if (!entry.answer) totals.kept++;
-    update(name, { ...entry, place });
+    update(name, { ...entry, place, since });
   }
 
   function takeAppend(messages: readonly StoredMessage[]): void {
@@ -137,21 +139,21 @@ function createLedgerOf(state: State): Ledger {
         else {
           const name = decoder.decode(first.header);
           checkParts(parseName(name), messages);
-          count(name, first.id);
+          count(name, first.id, first.id.sequence);
         }
         break;
       case type.begin:
-        open.set(first.tick, []);
+        open.set(first.tick, [first]);
         break;
       case type.rollback:
         open.delete(first.txn);
         break;
       case type.commit: {
-        const bodies = bodiesOf(first);
+        const [begin, ...bodies] = bodiesOf(first);
         open.delete(first.txn);
         const name = decoder.decode(bodies[0]?.header);
         checkParts(parseName(name), bodies);
-        count(name, first.id);
+        count(name, first.id, begin?.id.sequence ?? 0);
         totals.transactions++;
       }
     }
@@ -233,8 +235,8 @@ function createLedgerOf(state: State): Ledger {
     },
     firstUnanswered() {
       let first = Number.POSITIVE_INFINITY;
-      for (const { answer, place } of entries.values()) {
-        if (!answer && place) first = Math.min(first, place.sequence);
+      for (const { answer, since } of entries.values()) {
+        if (!answer && since !== undefined) first = Math.min(first, since);
       }
       return first;
     },

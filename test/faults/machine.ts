@@ -7,7 +7,7 @@
 import { MillraceError, type Random } from "@millrace/types";
 import { openWal, type Wal } from "@millrace/wal";
 import { createFileBackend, type FileSystem } from "@millrace/wal/file";
-import { messagesOf, nameOf } from "./content.ts";
+import { nameOf } from "./content.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 import { createFolder, type DiskFolder } from "./simulated-disk.ts";
 import {
@@ -16,6 +16,7 @@ import {
   type Operation,
   type SimulatedFileSystem,
 } from "./simulated-file-system.ts";
+import { isTransactional, writeAndRollBack, writeNamed } from "./write-named.ts";
 
 /** What a machine is like. */
 export interface MachineOptions {
@@ -46,7 +47,8 @@ export interface Owner {
   wal: Wal;
 }
 
-const appenders = 4;
+/** Appenders; those whose name begins with a "t" make transactions. */
+const groups = ["g0", "t0", "g1", "t1", "g2"];
 const sizes = [10, 10, 100, 300, 700, 1500, 6000];
 
 /** A machine whose disk is empty. */
@@ -98,7 +100,7 @@ async function killSoon(
   fs.stop();
 }
 
-/** Lets each appender make, or make again, one append. Those that fail have no answer. */
+/** Lets some appenders make, or make again, one append each. Those that fail have no answer. */
 export async function appendSome(machine: Machine, wal: Wal): Promise<void> {
   const { ledger, random } = machine;
   const again = new Map(ledger.unanswered().map((name) => [name.split("/")[0], name]));
@@ -108,16 +110,28 @@ export async function appendSome(machine: Machine, wal: Wal): Promise<void> {
     const name = again.get(group) ?? nameOf(group, ledger.nextNumber(group), parts, size);
     ledger.submit(name);
     try {
-      const { id, duplicate } = await wal.append(messagesOf(name), { idempotencyKey: name });
+      const { id, duplicate } = await writeNamed(wal, name);
       ledger.acknowledge(name, id, duplicate);
     } catch (error) {
       if (!MillraceError.is(error)) throw error;
       machine.errors.push(error);
-      if (!error.maybeApplied && !again.has(group)) ledger.withdraw(name);
+      const untouched = !error.maybeApplied && !again.has(group) && !isTransactional(group);
+      if (untouched) ledger.withdraw(name);
     }
   };
-  const count = 1 + Math.floor(random.next() * appenders);
-  await Promise.all(Array.from({ length: count }, (_, i) => append(`g${i}`)));
+  const chosen = groups.filter(() => random.next() < 0.5);
+  const work = (chosen.length > 0 ? chosen : groups).map(append);
+  if (random.next() < 0.1) work.push(rollBack(machine, wal));
+  await Promise.all(work);
+}
+
+async function rollBack(machine: Machine, wal: Wal): Promise<void> {
+  try {
+    await writeAndRollBack(wal, nameOf("never", 0, 2, 100));
+  } catch (error) {
+    if (!MillraceError.is(error)) throw error;
+    machine.errors.push(error);
+  }
 }
 
 /** Reads what is new in the log. */
@@ -142,7 +156,12 @@ export async function truncate(machine: Machine, wal: Wal): Promise<void> {
   const limit = Math.min(ledger.next, ledger.firstUnanswered());
   const before = Math.floor(random.next() * (limit + 1));
   machine.truncated = Math.max(machine.truncated, before);
-  await Promise.all([wal.truncate(before), appendSome(machine, wal)]);
+  const appending = appendSome(machine, wal);
+  try {
+    await wal.truncate(before);
+  } finally {
+    await appending;
+  }
 }
 
 /** Another owner follows: one that was closed, one that was killed, or one that goes on writing. */

@@ -8,11 +8,12 @@
 
 import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { MillraceError, type Position } from "@millrace/types";
+import { MillraceError } from "@millrace/types";
 import { createSeededRandom } from "@millrace/types/testing";
 import { openWal } from "@millrace/wal";
 import { createFileBackend } from "@millrace/wal/file";
-import { messagesOf, nameOf } from "./content.ts";
+import { nameOf } from "./content.ts";
+import { writeAndRollBack, writeNamed } from "./write-named.ts";
 
 /** What a writer is told to do. */
 export interface WriterOrder {
@@ -78,18 +79,20 @@ async function run(): Promise<void> {
   const { first, next } = wal.bounds();
   say("opened", first, next);
 
-  async function append(name: string): Promise<Position> {
+  async function append(name: string): Promise<void> {
     say("submit", name);
-    const { id, duplicate } = await wal.append(messagesOf(name), { idempotencyKey: name });
+    const { id, duplicate } = await writeNamed(wal, name);
     say("ack", name, id.sequence, id.index, duplicate ? "again" : "new");
-    return id;
   }
 
   async function load(appender: number): Promise<void> {
+    const group = `${order.prefix}.${appender % 4 === 1 ? "t" : "g"}${appender}`;
     for (let number = 0; ; number++) {
       const parts = random.next() < 0.8 ? 1 : 2 + Math.floor(random.next() * 3);
-      await append(nameOf(`${order.prefix}.${appender}`, number, parts, sizeOf()));
-      if (appender === 0 && number === 5 && order.truncate > 0) await wal.truncate(order.truncate);
+      await append(nameOf(group, number, parts, sizeOf()));
+      if (appender !== 0) continue;
+      if (number % 8 === 3) await writeAndRollBack(wal, nameOf("never", 0, 2, 100));
+      if (number === 5 && order.truncate > 0) await wal.truncate(order.truncate);
     }
   }
 
