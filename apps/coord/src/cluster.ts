@@ -17,7 +17,6 @@ import { createChanges } from "./changes.ts";
 import { electControlChannel } from "./control-channel.ts";
 import { createDdl, type Ddl } from "./ddl.ts";
 import { type IdAllocator, openIdAllocator } from "./ids.ts";
-import { nextEpoch } from "./leadership.ts";
 import { createMembers, type Members } from "./members.ts";
 import { createNodes, type Nodes } from "./nodes.ts";
 import { createRecoveryLags } from "./recovery-lags.ts";
@@ -26,7 +25,10 @@ import { createVchannelAppend } from "./vchannel-append.ts";
 
 /** Options of {@linkcode openCluster}. */
 export interface ClusterOptions {
+  /** What this lead alone can write. */
   meta: MetaStore;
+  /** Of this lead; higher than those before. */
+  epoch: number;
   transportFor: TransportFor;
   pchannels: readonly string[];
   policies: readonly BalancePolicy[] | undefined;
@@ -56,8 +58,7 @@ export interface Cluster {
 
 /** Loads what is saved and begins to work. Waits for nothing but the MetaStore. */
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
-  const { meta, pchannels, clock, random, logger } = options;
-  const epoch = await nextEpoch(meta);
+  const { meta, epoch, pchannels, clock, random, logger } = options;
   const changes = createChanges(clock);
   const nodes = createNodes(options.transportFor);
 

@@ -1,14 +1,16 @@
 /**
- * The coordinator's life: standby, active, closed.
+ * The coordinator's life: standing by while another leads, active while it leads, closed.
  *
  * @module
  */
 
 import type { BalancePolicy } from "@millrace/balancer";
 import type { Routes, TransportFor } from "@millrace/rpc";
-import type { Lease, MetaStore } from "@millrace/storage";
+import type { MetaStore } from "@millrace/storage";
 import {
+  backoffDelay,
   type Clock,
+  delay,
   type Logger,
   MillraceError,
   pchannelName,
@@ -17,7 +19,7 @@ import {
 } from "@millrace/types";
 import { clusterStatus } from "./admin.ts";
 import { type Cluster, openCluster } from "./cluster.ts";
-import { takeLeadership } from "./leadership.ts";
+import { type Lead, takeLead } from "./leadership.ts";
 import { createRoutes } from "./services.ts";
 
 /** Options of {@linkcode createCoord}. */
@@ -26,6 +28,8 @@ export interface CoordOptions {
   meta: MetaStore;
   /** How nodes are reached. */
   transportFor: TransportFor;
+  /** Where this coordinator is reached, so that others can say so while it leads: a base URL. */
+  address?: string;
   /** How many pchannels the cluster has, 1 to 1024. Default 16. A later start may raise it. */
   pchannels?: number;
   /** What their names begin with. Default `millrace`. */
@@ -46,8 +50,11 @@ export interface CoordOptions {
    * the end of a dead one's lease be waited for. Default `false`.
    */
   exclusive?: boolean;
-  /** Called once if the lead is lost; nothing is served from then on. Must not throw. */
-  onLost?: (reason: unknown) => void;
+  /**
+   * Called once if it can never lead again, such as for damaged metadata that it found when it took
+   * over; it answers `UNAVAILABLE` from then on. Must not throw.
+   */
+  onFailed?: (error: unknown) => void;
   clock: Clock;
   random: Random;
   /** Default: silent. */
@@ -56,49 +63,111 @@ export interface CoordOptions {
 
 /** A coordinator. */
 export interface Coord {
-  /** Its services. They answer `UNAVAILABLE` unless it is active. */
+  /**
+   * Its services. While it does not lead, every call answers `UNAVAILABLE`, with the address of the
+   * coordinator that does as `expected`, if that is known.
+   */
   routes: Routes;
   /**
-   * Becomes active. Waits for nothing but the MetaStore, and for at most `leaseMs` if a coordinator
-   * died; `PRECONDITION_FAILED` if another one is active.
+   * Begins; resolves when it leads, or stands by because another one leads. It takes the lead when that
+   * one is gone, and stands by again when it has lost the lead itself. While the MetaStore is away it
+   * goes on trying. Rejects if it cannot lead for a reason that does not pass, such as damaged metadata.
    */
   start(): Promise<void>;
+  /** `true` while it leads. */
+  isActive(): boolean;
   /** Stops all work and gives the lead up. */
   close(): Promise<void>;
 }
 
 /**
  * Creates a coordinator. All that it promises is in the MetaStore before it is acted on, so that it
- * may be killed at any moment and started again.
+ * may be killed at any moment, and another one goes on.
  */
 export function createCoord(options: CoordOptions): Coord {
-  const { meta, transportFor, clock, random, logger = silentLogger } = options;
+  const { meta, transportFor, address = "", exclusive = false, clock, random } = options;
   const { leaseMs = 5000, ddlWaitMs = 30_000, policies, minRebalanceIntervalMs } = options;
+  const { logger = silentLogger } = options;
   const pchannels = pchannelNames(options);
   const closing = new AbortController();
-  let cluster: Cluster | undefined;
-  let lease: Lease | undefined;
-  let lost = false;
+  let running: Promise<void> | undefined;
+  let current: { lead: Lead; cluster: Cluster } | undefined;
+  /** Where the coordinator is that leads; empty: not known. */
+  let leader = "";
+
+  const isActive = (): boolean => current?.lead.isHeld() === true && !closing.signal.aborted;
 
   const active = (): Cluster => {
-    if (cluster && !lost && !closing.signal.aborted) return cluster;
-    throw new MillraceError("UNAVAILABLE", "this coordinator is not active; try again", {
-      retryAfterMs: 200,
+    if (current && isActive()) return current.cluster;
+    throw notActive(leader);
+  };
+
+  const onStandby = (other: string): void => {
+    if (leader !== other) logger.info("another coordinator leads, standing by", { leader: other });
+    leader = other;
+  };
+
+  const lead = async (taken: Lead, onActive: () => void): Promise<void> => {
+    const cluster = await openCluster({
+      meta: taken.meta,
+      epoch: taken.epoch,
+      ...{ transportFor, pchannels, policies, minRebalanceIntervalMs, leaseMs, ddlWaitMs },
+      onFenced: taken.end,
+      ...{ clock, random, logger },
     });
+    try {
+      current = { lead: taken, cluster };
+      logger.info("coordinator active", {
+        ...{ meta: meta.name, pchannels: pchannels.length, epoch: taken.epoch },
+      });
+      onActive();
+      await aborted(taken.signal, closing.signal);
+    } finally {
+      current = undefined;
+      await cluster.close();
+    }
   };
 
-  const lose = async (reason: unknown): Promise<void> => {
-    if (lost || closing.signal.aborted) return;
-    lost = true;
-    logger.error("the lead is lost, this coordinator stops", { reason });
-    await cluster?.close();
-    options.onLost?.(reason);
+  const onOver = ({ signal: { reason } }: Lead): void => {
+    if (closing.signal.aborted) return;
+    if (exclusive) throw notExclusive(meta.name, reason);
+    logger.warn("the lead is lost, standing by", { reason });
   };
 
-  const lead = async (): Promise<void> => {
-    const taken = await takeLeadership({ meta, leaseMs, clock, signal: closing.signal });
-    lease = taken;
-    taken.signal.addEventListener("abort", () => void lose(taken.signal.reason), { once: true });
+  /** Waits for the lead, and leads until that is over. `onSettled`: it leads, or another one does. */
+  const standAndLead = async (onSettled: () => void): Promise<void> => {
+    const taken = await takeLead({
+      ...{ meta, address, leaseMs, exclusive, clock, logger, signal: closing.signal },
+      onStandby(other) {
+        onStandby(other);
+        onSettled();
+      },
+    });
+    leader = "";
+    try {
+      await lead(taken, onSettled);
+    } catch (error) {
+      // What fails because the lead is lost is no failure of this coordinator.
+      if (taken.isHeld()) throw error;
+    } finally {
+      await taken.release();
+    }
+    onOver(taken);
+  };
+
+  const run = async (onSettled: () => void): Promise<void> => {
+    for (let failures = 0; !closing.signal.aborted; ) {
+      try {
+        await standAndLead(onSettled);
+        failures = 0;
+      } catch (error) {
+        if (closing.signal.aborted) return;
+        if (!isPassing(error)) throw error;
+        logger.warn("this coordinator cannot lead, it will try again", { error });
+        const pause = backoffDelay(failures++, random, { initialMs: 100, maxMs: 2000 });
+        await delay(clock, pause, closing.signal).catch(() => undefined);
+      }
+    }
   };
 
   return {
@@ -107,36 +176,68 @@ export function createCoord(options: CoordOptions): Coord {
       leaseMs,
       status: (parts, signal) => clusterStatus({ ...parts, clock, logger }, signal),
     }),
-    async start() {
-      if (!options.exclusive) await lead();
-      try {
-        cluster = await openCluster({
-          meta,
-          transportFor,
-          pchannels,
-          policies,
-          minRebalanceIntervalMs,
-          leaseMs,
-          ddlWaitMs,
-          onFenced: (reason) => void lose(reason),
-          clock,
-          random,
-          logger,
-        });
-      } catch (error) {
-        closing.abort(error);
-        await lease?.release();
-        throw error;
-      }
-      if (lost || closing.signal.aborted) await cluster.close();
-      logger.info("coordinator active", { meta: meta.name, pchannels: pchannels.length });
+    isActive,
+    start() {
+      return new Promise((resolve, reject) => {
+        let settled = false;
+        const onSettled = (): void => {
+          settled = true;
+          resolve();
+        };
+        running = run(onSettled).then(
+          () => reject(closing.signal.reason),
+          (error: unknown) => {
+            reject(error);
+            if (!settled) return;
+            logger.error("this coordinator cannot lead any more", { error });
+            options.onFailed?.(error);
+          },
+        );
+      });
     },
     async close() {
       closing.abort(new MillraceError("UNAVAILABLE", "the coordinator is closing"));
-      await cluster?.close();
-      await lease?.release();
+      await running;
     },
   };
+}
+
+function notActive(leader: string): MillraceError {
+  const retryAfterMs = 200;
+  if (leader === "") {
+    const message = "this coordinator does not lead; try again, or another one";
+    return new MillraceError("UNAVAILABLE", message, { retryAfterMs });
+  }
+  const message = `this coordinator does not lead, the one at ${leader} does`;
+  return new MillraceError("UNAVAILABLE", message, { expected: leader, retryAfterMs });
+}
+
+function notExclusive(name: string, cause: unknown): MillraceError {
+  return new MillraceError(
+    "PRECONDITION_FAILED",
+    `another coordinator works on ${name}, which was to be this one's alone; stop one of them`,
+    { cause },
+  );
+}
+
+/** Errors that may be gone at the next try. */
+function isPassing(error: unknown): boolean {
+  if (!MillraceError.is(error)) return false;
+  return error.retryable || error.maybeApplied || error.code === "DEADLINE_EXCEEDED";
+}
+
+/** Resolves when either signal is aborted. */
+function aborted(one: AbortSignal, other: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      one.removeEventListener("abort", done);
+      other.removeEventListener("abort", done);
+      resolve();
+    };
+    one.addEventListener("abort", done);
+    other.addEventListener("abort", done);
+    if (one.aborted || other.aborted) done();
+  });
 }
 
 function pchannelNames({ pchannels = 16, prefix = "millrace" }: CoordOptions): string[] {

@@ -3,6 +3,7 @@ import { MillraceError, silentLogger, tickToMs } from "@millrace/types";
 import { createVirtualClock } from "@millrace/types/testing";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { encodeValue } from "../src/fence.ts";
 import { openIdAllocator } from "../src/ids.ts";
 import { openTickAllocator } from "../src/ticks.ts";
 import { createCluster } from "./cluster.ts";
@@ -150,7 +151,7 @@ test("counts out of range are refused, damaged bounds are reported", async () =>
   expect(first).toBe(1n);
   await coord.close();
   for (const bad of ["", "-1", "1x", "9".repeat(30)]) {
-    await cluster.meta.put("coord/ticks", new TextEncoder().encode(bad));
+    await cluster.meta.put("coord/ticks", encodeValue(1, new TextEncoder().encode(bad)));
     await expect(cluster.startCoord()).rejects.toMatchObject({ code: "DATA_LOSS" });
   }
 });

@@ -229,38 +229,47 @@ test("cluster status shows nodes, pchannels and what their owners say", async ()
   await coord.close();
 });
 
-test("one coordinator at a time: another one is refused, and follows when the lead is given up", async () => {
+test("one coordinator leads, the others say where it is and follow when it gives up", async () => {
   const cluster = createCluster();
-  const first = await cluster.startCoord({ exclusive: false });
-  await expect(cluster.startCoord({ exclusive: false })).rejects.toMatchObject({
-    code: "PRECONDITION_FAILED",
-  });
+  const options = { exclusive: false };
+  const first = await cluster.startCoord({ ...options, address: "http://first.test" });
+  const second = await cluster.startCoord({ ...options, address: "http://second.test" });
+  expect([first.isActive(), second.isActive()]).toEqual([true, false]);
+  const refused = { code: "UNAVAILABLE", expected: "http://first.test", retryable: true };
+  await expect(second.allocator.allocateIds({ count: 1 })).rejects.toMatchObject(refused);
+  const stream = second.assignment.discover({})[Symbol.asyncIterator]();
+  await expect(stream.next()).rejects.toMatchObject(refused);
   await first.close();
-  const second = await cluster.startCoord({ exclusive: false });
+  await cluster.until("the next one leads", second.isActive);
+  await cluster.settle(second.allocator.allocateIds({ count: 1 }));
   await second.close();
+  expect(cluster.clock.pending).toBe(0);
 });
 
-test("a coordinator that is not active, or lost its lead, answers UNAVAILABLE", async () => {
+test("a coordinator that has lost its lead stops at once, and leads again when it can", async () => {
   const cluster = createCluster();
-  const lost: unknown[] = [];
-  const end = new AbortController();
-  cluster.meta.lease = async () => ({
-    signal: end.signal,
-    release: async () => end.abort(),
-  });
-  const coord = await cluster.startCoord({
-    exclusive: false,
-    onLost: (reason) => lost.push(reason),
-  });
+  const ends: AbortController[] = [];
+  cluster.meta.lease = async () => {
+    const end = new AbortController();
+    ends.push(end);
+    return {
+      signal: end.signal,
+      isHeld: () => !end.signal.aborted,
+      release: async () => end.abort(),
+    };
+  };
+  const coord = await cluster.startCoord({ exclusive: false });
   await cluster.settle(coord.allocator.allocateIds({ count: 1 }));
-  end.abort(new MillraceError("UNAVAILABLE", "lease lost"));
-  await cluster.until("told", () => lost.length === 1);
+  const stream = coord.assignment.discover({})[Symbol.asyncIterator]();
+  const before = await stream.next();
+  ends[0]?.abort(new MillraceError("UNAVAILABLE", "lease lost"));
   await expect(coord.allocator.allocateIds({ count: 1 })).rejects.toMatchObject({
     code: "UNAVAILABLE",
     retryable: true,
   });
-  const stream = coord.assignment.discover({})[Symbol.asyncIterator]();
-  await expect(stream.next()).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  expect(await cluster.settle(stream.next())).toMatchObject({ done: true });
+  await cluster.until("it leads again", coord.isActive);
+  const again = await coord.assignment.discover({})[Symbol.asyncIterator]().next();
+  expect(again.value?.version?.coordinator).toBe((before.value?.version?.coordinator ?? 0n) + 1n);
   await coord.close();
-  expect(lost.length).toBe(1);
 });

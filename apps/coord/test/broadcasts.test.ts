@@ -196,10 +196,10 @@ test("a client broadcasts a flush to vchannels of several collections, once for 
 
 test("a coordinator whose broadcasts were taken over stops serving", async () => {
   const cluster = createCluster();
-  let lost: unknown;
+  let failed: unknown;
   const coord = await cluster.startCoord({
-    onLost: (reason) => {
-      lost = reason;
+    onFailed: (error) => {
+      failed = error;
     },
   });
   cluster.startNode("a");
@@ -211,7 +211,8 @@ test("a coordinator whose broadcasts were taken over stops serving", async () =>
     shards: 1,
   });
   await expect(cluster.settle(call)).rejects.toMatchObject({ code: "UNAVAILABLE" });
-  expect(lost).toMatchObject({ code: "CHANNEL_FENCED" });
+  await cluster.until("it has ended", () => failed !== undefined);
+  expect(failed).toMatchObject({ code: "PRECONDITION_FAILED" });
   await expect(coord.catalog.catalogListCollections({})).rejects.toMatchObject({
     code: "UNAVAILABLE",
   });

@@ -48,7 +48,7 @@ async function runCoord(io: Io, flags: CoordFlags): Promise<void> {
         meta,
         transportFor: pool.transportFor,
         exclusive: !isShared(flags.meta),
-        onLost: (reason) => failed.abort(reason),
+        onFailed: (error) => failed.abort(error),
         ...{ clock, random, logger },
       }),
     );

@@ -89,7 +89,7 @@ async function openCluster(context: ClusterContext) {
       ...{ meta, transportFor, ...shared },
       // The folder is locked, or the metadata is in this process.
       exclusive: true,
-      onLost: (reason) => failed.abort(reason),
+      onFailed: (error) => failed.abort(error),
     }),
   );
   const coordTransport = createLocalTransport(coord.routes, { logger });
