@@ -41,7 +41,7 @@ export interface AssignmentOptions {
   records: number;
   fault?: AssignmentFault | undefined;
   /** Ends where a state is entered that should be there, to show that it is. */
-  goal?: "every term has acknowledged" | "a deposed coordinator tells a node" | undefined;
+  goal?: "every term has acknowledged" | "both coordinators wait for a node" | undefined;
 }
 
 const nodes = [1, 2];
@@ -489,7 +489,7 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
       }
       return true;
     }
-    // Both wait for their node, at different terms.
+    // One of them is deposed, and does not know it.
     const waiting = coordinators.filter(
       (c) => get(state, coordinatorAt(c) + own.phase) === assigning,
     );

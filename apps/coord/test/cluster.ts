@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createLocalTransport, type Routes } from "@millrace/rpc";
 import { createMemoryMetaStore, type MetaStore } from "@millrace/storage";
-import { isControlChannel, MillraceError } from "@millrace/types";
+import { isControlChannel, MillraceError, tickFromMs } from "@millrace/types";
 import {
   AdminService,
   AllocatorService,
@@ -29,6 +29,8 @@ export interface FakeNode {
   draining: boolean;
   /** The coordinator's last answer. */
   drained: boolean;
+  /** How far its flusher is behind, in milliseconds. */
+  lagMs: number;
   /** No heartbeats, and no answers to calls. */
   dead: boolean;
   /** Called before each append; throws to fail it. */
@@ -204,6 +206,7 @@ export function createCluster(seed = 1) {
       held: new Map(),
       draining: false,
       drained: false,
+      lagMs: 0,
       dead: false,
       beforeAppend: () => undefined,
       afterAppend: () => undefined,
@@ -258,7 +261,11 @@ function nodeRoutes(
       },
       collectStatus() {
         alive();
-        const wals = [...node.held].map(([name, term]) => ({ name, term: BigInt(term) }));
+        const lastTick = tickFromMs(1_700_000_000_000);
+        const readTick = tickFromMs(1_700_000_000_000 - node.lagMs);
+        const wals = [...node.held].map(([name, term]) => ({
+          ...{ name, term: BigInt(term), lastTick, readTick },
+        }));
         return { wals };
       },
     });
