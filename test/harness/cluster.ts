@@ -27,6 +27,8 @@ export interface ClusterOptions extends SpawnOptions {
   folder: string;
   /** Store flags such as `["--store", "s3://bucket/prefix", …]`. Default: a folder. */
   store?: readonly string[];
+  /** Where the coordinator keeps metadata, as `--meta` says it. Default: a folder. */
+  meta?: string;
   /** Flags for each service that is started. */
   flags?: readonly string[];
 }
@@ -57,7 +59,7 @@ export async function startStandalone(options: ClusterOptions): Promise<Cluster>
 
 /** `millrace coord`, two `millrace node` and `millrace proxy`. */
 export async function startProcesses(options: ClusterOptions): Promise<Cluster> {
-  const { folder, flags = [] } = options;
+  const { folder, flags = [], meta = `file:${join(folder, "meta")}` } = options;
   const store = options.store ?? ["--store", `file:${join(folder, "store")}`];
   const ports = [await freePort(), await freePort(), await freePort(), await freePort()];
   const listen = (index: number): string[] => ["--listen", `127.0.0.1:${ports[index]}`];
@@ -72,7 +74,7 @@ export async function startProcesses(options: ClusterOptions): Promise<Cluster> 
     ...flags,
   ];
   const commands = [
-    ["coord", ...listen(0), "--meta", `file:${join(folder, "meta")}`],
+    ["coord", ...listen(0), "--meta", meta],
     nodeArgs(1),
     nodeArgs(2),
     ["proxy", ...listen(3), ...coord],
