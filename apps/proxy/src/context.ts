@@ -5,7 +5,15 @@
  */
 
 import type { Client } from "@connectrpc/connect";
-import { type Clock, checkName, type Logger, MillraceError, type Random } from "@millrace/types";
+import {
+  backoffDelay,
+  type Clock,
+  checkName,
+  delay,
+  type Logger,
+  MillraceError,
+  type Random,
+} from "@millrace/types";
 import type { AllocatorService, CatalogService, Collection, Partition } from "@millrace/types/gen";
 import type { CatalogCache } from "./catalog-cache.ts";
 import type { IdSource } from "./ids.ts";
@@ -38,7 +46,9 @@ const staleCodes = [
 
 /**
  * Runs a call with the collection of a name. If the call finds that what was known of it is out of
- * date, runs it once more with the collection as it is now. The call must be safe to repeat.
+ * date, runs it once more with the collection as it is now; and while shards have a newer schema than
+ * the catalog, as they do for a moment when fields are added, until the catalog has it as well. The
+ * call must be safe to repeat.
  */
 export async function withCollection<T>(
   context: ProxyContext,
@@ -47,23 +57,31 @@ export async function withCollection<T>(
   call: (collection: Collection) => Promise<T>,
 ): Promise<T> {
   checkName(name, "collection");
-  const known = await context.collections.get(name, signal);
-  try {
-    return await call(known);
-  } catch (error) {
-    if (!MillraceError.is(error, ...staleCodes)) throw error;
+  const { clock, collections, limits, random } = context;
+  const end = clock.monotonic() + limits.ownerTimeoutMs;
+  let collection = await collections.get(name, signal);
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await call(collection);
+    } catch (error) {
+      if (!MillraceError.is(error, ...staleCodes)) throw error;
+      const isAhead = error.code === "SCHEMA_VERSION_MISMATCH" && clock.monotonic() < end;
+      if (attempt > 0 && !isAhead) throw settled(name, error);
+    }
+    const pause = backoffDelay(attempt - 1, random, { initialMs: 20, maxMs: 1000 });
+    if (attempt > 0) await delay(clock, pause, signal);
+    collection = await collections.refresh(name, signal);
   }
-  const fresh = await context.collections.refresh(name, signal);
-  try {
-    return await call(fresh);
-  } catch (error) {
-    if (!MillraceError.is(error, "VCHANNEL_NOT_EXIST")) throw error;
-    throw new MillraceError(
-      "COLLECTION_NOT_FOUND",
-      `the collection ${name} is gone; it was dropped while the call was under way`,
-      { field: "collection", maybeApplied: error.maybeApplied, cause: error },
-    );
-  }
+}
+
+/** What callers are told if the latest of a collection is out of date as well. */
+function settled(name: string, error: MillraceError): MillraceError {
+  if (error.code !== "VCHANNEL_NOT_EXIST") return error;
+  return new MillraceError(
+    "COLLECTION_NOT_FOUND",
+    `the collection ${name} is gone; it was dropped while the call was under way`,
+    { field: "collection", maybeApplied: error.maybeApplied, cause: error },
+  );
 }
 
 /** The partition of a name. `PARTITION_NOT_FOUND` if there is none. */

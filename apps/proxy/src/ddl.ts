@@ -16,6 +16,7 @@ type Ddl = Pick<
   | "dropCollection"
   | "describeCollection"
   | "listCollections"
+  | "alterCollection"
   | "createPartition"
   | "dropPartition"
 >;
@@ -60,6 +61,13 @@ export function createDdl(started: () => ProxyContext): Ddl {
         signal,
       });
       return { collections: answer.collections };
+    },
+    async alterCollection({ name, addFields }, { signal }) {
+      checkName(name, "name");
+      const { catalog, collections } = started();
+      const answer = await catalog.catalogAlterCollection({ name, addFields }, { signal });
+      collections.drop(name);
+      return answer.collection ? { collection: answer.collection } : {};
     },
     async createPartition({ collection, partition }, { signal }) {
       checkName(collection, "collection");

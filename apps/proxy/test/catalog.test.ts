@@ -46,9 +46,37 @@ test("what is not served yet says so", async () => {
   const { client, admin } = await startCluster();
   const unimplemented = { code: "UNIMPLEMENTED" };
   await expect(client.upsert({})).rejects.toMatchObject(unimplemented);
-  await expect(client.alterCollection({})).rejects.toMatchObject(unimplemented);
   await expect(admin.freezeNode({})).rejects.toMatchObject(unimplemented);
   expect((await admin.getClusterStatus({})).collections).toBe(0);
+});
+
+test("rows may carry an added field at once; inserts while it is added wait for the catalog", async () => {
+  const cluster = await startCluster();
+  const { client } = cluster;
+  await client.createCollection({ name: "c", schema, shards: 2 });
+  await client.insert({ collection: "c", rows });
+  let open = (): void => undefined;
+  cluster.beforeAltered = () =>
+    new Promise((resolve) => {
+      open = resolve;
+    });
+  const field = { name: "gate", type: DataType.VARCHAR, nullable: true };
+  const altered = client.alterCollection({ name: "c", addFields: [field] });
+  await cluster.until(() => cluster.nodes.length > 0);
+  let inserted = false;
+  const insert = client.insert({ collection: "c", rows }).then((answer) => {
+    inserted = true;
+    return answer;
+  });
+  await cluster.clock.advance(3000);
+  expect(inserted).toBe(false);
+  open();
+  expect((await altered).collection?.schema?.version).toBe(2);
+  await cluster.until(() => inserted);
+  expect((await insert).rows).toBe(rows.length);
+  const more = rows.map((row) => ({ ...row, gate: "B12" }));
+  expect((await client.insert({ collection: "c", rows: more })).rows).toBe(rows.length);
+  await expect(client.alterCollection({ name: "" })).rejects.toMatchObject({ field: "name" });
 });
 
 test("a collection is asked for once, and anew when the catalog changes", async () => {

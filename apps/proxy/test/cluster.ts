@@ -3,6 +3,7 @@ import { type Client, type ConnectRouter, createClient } from "@connectrpc/conne
 import { createProxy, type MillraceProxy, type ProxyLimits } from "@millrace/proxy";
 import { createLocalTransport } from "@millrace/rpc";
 import {
+  addFields,
   MillraceError,
   pchannelName,
   pchannelOf,
@@ -12,6 +13,7 @@ import {
 } from "@millrace/types";
 import {
   AdminService,
+  AlterCollectionHeaderSchema,
   AllocatorService,
   AssignmentService,
   CatalogService,
@@ -47,6 +49,8 @@ export interface Cluster {
   announce(overrides?: { coordinator?: bigint; revision?: bigint; nodes?: [] }): void;
   /** Ends discovery streams as a coordinator that restarts does. */
   cutDiscovery(): void;
+  /** Waits between the shards and the catalog when a collection is altered. */
+  beforeAltered: () => Promise<void>;
   /** Drops a collection behind the proxy's back. */
   dropCollection(name: string): Promise<void>;
   /** Lets time go on until the condition holds. */
@@ -175,6 +179,22 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
         changed();
         return { collection };
       },
+      async catalogAlterCollection({ name, addFields: fields }) {
+        const collection = find(name);
+        if (!collection.schema) throw new Error("a collection has a schema");
+        const altered = { ...collection, schema: addFields(collection.schema, fields) };
+        const header = toBinary(
+          AlterCollectionHeaderSchema,
+          create(AlterCollectionHeaderSchema, { collection: altered }),
+        );
+        for (const vchannel of collection.vchannels) {
+          await appendTo(vchannel, MessageType.ALTER_COLLECTION, header);
+        }
+        await cluster.beforeAltered();
+        collections.set(name, altered);
+        changed();
+        return { collection: altered };
+      },
       async catalogDropCollection({ name }) {
         await drop(name);
         return {};
@@ -239,7 +259,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   await proxy.start();
   const transport = createLocalTransport(proxy.routes);
 
-  return {
+  const cluster: Cluster = {
     client: createClient(ProxyService, transport),
     admin: createClient(AdminService, transport),
     proxy,
@@ -279,7 +299,9 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       done.abort();
       return messages;
     },
+    beforeAltered: async () => undefined,
   };
+  return cluster;
 }
 
 type Snapshot = Exclude<
