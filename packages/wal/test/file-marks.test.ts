@@ -316,6 +316,41 @@ describe("a reader that is asked again and again", () => {
     }
   });
 
+  test("does not search all that a former use of the file left, each time", async () => {
+    const segmentBytes = 16 * mebibyte;
+    const log = await fixture.open(1, { segmentBytes });
+    await fixture.fill(log, 33, mebibyte);
+    await log.truncate(32);
+    await fixture.fill(log, 46, mebibyte);
+    await fixture.fill(log, 48, 1000);
+    const reader = await fixture.openReader({ fs });
+    expect((await sequencesOf(reader)).at(-1)).toBe(47);
+    for (let next = 49; next <= 52; next++) {
+      await fixture.fill(log, next, 1000);
+      const [, progress] = await bytesReadBy(() => sequencesOf(reader, next - 1));
+      expect(progress).toBeLessThan(5 * mebibyte);
+    }
+    await sequencesOf(reader, 51);
+    const [, idle] = await bytesReadBy(() => sequencesOf(reader, 51));
+    expect(idle).toBeLessThan(9 * mebibyte);
+  });
+
+  test("finds damage that the log went on behind, at the next time at the latest", async () => {
+    const log = await fixture.open(1);
+    await fixture.fill(log, 3);
+    const reader = await fixture.openReader();
+    await fixture.fill(log, 4);
+    const place = Number(log.mark?.().hint.split(":")[2]);
+    await fixture.fill(log, 6);
+    const path = join(fixture.folder(1), "0000000000000000.log");
+    const content = await readFile(path);
+    content[place + 70] = (content[place + 70] ?? 0) ^ 1;
+    await writeFile(path, content);
+    expect(await sequencesOf(reader, 0)).toEqual(range(0, 4));
+    await expect(sequencesOf(reader, 0)).rejects.toThrow(`batch 4 is damaged at byte ${place}`);
+    await expect(fixture.openReader()).rejects.toThrow("batch 4 is damaged");
+  });
+
   test("follows from segment to segment, from owner to owner, and over truncation", async () => {
     const log = await fixture.open(1, { segmentBytes: 4096 });
     await fixture.fill(log, 1, 1000);

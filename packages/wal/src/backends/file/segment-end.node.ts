@@ -16,13 +16,14 @@ import {
   type LogFolder,
   openSegmentReader,
   type Place,
+  type ScannedPlace,
   type Segment,
   type SegmentReader,
   startOf,
 } from "./segment.node.ts";
 
 /** The end of what a segment holds. */
-export interface SegmentEnd extends Place {
+export interface SegmentEnd extends ScannedPlace {
   /** The last batch, if it was not yet known to be there. */
   batch: RecordBatch | undefined;
 }
@@ -30,6 +31,14 @@ export interface SegmentEnd extends Place {
 /** How many bytes are searched at once. */
 const searchBytes = 4 * 1024 * 1024;
 const magicBytes = Buffer.from("MLRB", "latin1");
+
+/** How {@linkcode findEnd} goes about it. */
+export interface FindEndOptions {
+  /** Where it may begin. */
+  marks?: readonly LogMark[] | undefined;
+  /** Somebody is going to rely on the end, for ever. */
+  final: boolean;
+}
 
 /**
  * Finds the end of a segment: the place behind its last whole batch. It begins where it was before in
@@ -39,7 +48,7 @@ const magicBytes = Buffer.from("MLRB", "latin1");
 export async function findEnd(
   log: LogFolder,
   segment: Segment,
-  marks: readonly LogMark[] = [],
+  { marks = [], final }: FindEndOptions,
 ): Promise<SegmentEnd> {
   const reader = await openSegmentReader(log, segment, segment.scanned ?? startOf(segment));
   try {
@@ -48,10 +57,9 @@ export async function findEnd(
     for (;;) {
       for (let batch = await reader.read(); batch; batch = await reader.read()) last = batch;
       const end = reader.place();
-      const behind = await findBatchBehind(log, segment, end);
-      if (behind === undefined) {
-        return { ...end, batch: last };
-      }
+      const limit = final ? Number.POSITIVE_INFINITY : searchLimit(segment.scanned, end);
+      const behind = limit > 0 ? await findBatchBehind(log, segment, end, limit) : undefined;
+      if (behind === undefined) return { ...end, searched: limit > 0, batch: last };
       // It may have been written meanwhile, and all before it.
       const more = await reader.read();
       if (more) {
@@ -64,6 +72,17 @@ export async function findEnd(
   } finally {
     await reader.close();
   }
+}
+
+/**
+ * How far behind a place to search for batches. A log that is being written moves on from where it was
+ * looked at; so a reader that asks again and again searches only where it does not, and then only once
+ * all of the file: what is written later comes right behind.
+ */
+function searchLimit(before: ScannedPlace | undefined, end: Place): number {
+  if (!before) return Number.POSITIVE_INFINITY;
+  if (end.offset > before.offset) return 0;
+  return before.searched ? searchBytes : Number.POSITIVE_INFINITY;
 }
 
 /**
@@ -105,6 +124,7 @@ async function findBatchBehind(
   { fs, crc32 }: LogFolder,
   segment: Segment,
   place: Place,
+  limit: number,
 ): Promise<number | undefined> {
   const file = await fs.open(segment.path, "read");
   try {
@@ -119,7 +139,9 @@ async function findBatchBehind(
         if (await isWhole(file, window, at, offset, crc32)) return Number(sequence);
       }
       // A header that the window cuts is looked at again, at the start of the next one.
-      if (window.length < searchBytes) return undefined;
+      if (window.length < searchBytes || offset + searchBytes >= place.offset + limit) {
+        return undefined;
+      }
     }
   } finally {
     await file.close();

@@ -27,6 +27,12 @@ export interface Place {
   offset: number;
 }
 
+/** How far a segment was read. */
+export interface ScannedPlace extends Place {
+  /** It was made sure that nothing stands behind. */
+  searched: boolean;
+}
+
 /** The folder of a term. */
 export function termFolder({ folder }: Pick<LogFolder, "folder">, term: number): string {
   return join(folder, `term-${digits(term)}`);
@@ -54,8 +60,8 @@ export interface Segment {
   index: Place[];
   /** There is no more to its index than what is known. */
   indexed: boolean;
-  /** All before it was read and found sound. */
-  scanned: Place | undefined;
+  /** How far it was read and found sound. */
+  scanned: ScannedPlace | undefined;
 }
 
 /** How many bytes lie between two places of an index. */

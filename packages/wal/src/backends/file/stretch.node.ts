@@ -83,7 +83,7 @@ export async function readStretch(
       return cut(segments, settled.sequence, true);
     }
     const marks = await options.marks?.();
-    const found = last && (await findEnd(log, last, marks));
+    const found = last && (await findEnd(log, last, { marks, final: fenced }));
     const end = found?.sequence ?? start;
     checkComplete(folder, segments, start, { sequence: end, last: last?.name });
     if (fenced && (await settle(log, term, segments, found, options))) continue;
