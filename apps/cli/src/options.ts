@@ -41,6 +41,13 @@ export function coordFlag(): Option {
     .makeOptionMandatory();
 }
 
+/** `--pchannels N`, of what runs the coordinator. */
+export function pchannelsFlag(): Option {
+  return flag("--pchannels <n>", "how many logs the cluster has; a later start may raise it")
+    .argParser(parseInteger(1, 1024))
+    .default(16);
+}
+
 /** `--listen ADDRESS`, of every service. */
 export function listenFlag(standard: string): Option {
   return flag("--listen <address>", "where to serve, HOST:PORT; port 0 picks a free one")

@@ -112,3 +112,33 @@ test("what was opened is closed in reverse, whatever fails", async () => {
   await expect(closers.close()).rejects.toThrow("b is broken");
   expect(closed).toEqual(["c", "a"]);
 });
+
+test("a cluster is started with more pchannels, not with fewer; its last node is not frozen", async () => {
+  const data = join(await tempFolder(), "data");
+  const standalone = (pchannels: number) => [
+    ...["standalone", "--data", data, "--pchannels", String(pchannels)],
+  ];
+  const channels = async (url: string): Promise<unknown[]> => {
+    const { stdout } = await millrace(["admin", "channels", "--json", "--server", url]);
+    return JSON.parse(stdout) as unknown[];
+  };
+  const first = await withService(standalone(2), async (url) => {
+    expect((await channels(url)).length).toBe(2);
+    const frozen = await millrace(["admin", "freeze", "standalone", "--server", url]);
+    expect([frozen.code, frozen.stderr]).toEqual([
+      1,
+      "millrace: node standalone is the last that can take pchannels; start or unfreeze another one first\n",
+    ]);
+  });
+  expect(first.code, first.stderr).toBe(0);
+  await withService(standalone(3), async (url) => {
+    expect((await channels(url)).length).toBe(3);
+  });
+  const fewer = await withService(standalone(1), async () => {
+    throw new Error("it serves");
+  });
+  expect(fewer.code).toBe(1);
+  expect(fewer.stderr).toMatch(
+    /^millrace: the metadata has 3 pchannels.*added but not removed.*\n$/,
+  );
+});

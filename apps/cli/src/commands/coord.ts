@@ -8,7 +8,7 @@ import { createCoord } from "@millrace/coord";
 import { createTransportPool } from "@millrace/rpc/node";
 import { Command } from "commander";
 import type { Io } from "../io.ts";
-import { type ListenAddress, listenFlag } from "../options.ts";
+import { type ListenAddress, listenFlag, pchannelsFlag } from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
 import { isShared, type MetaSpec, metaFlag, openMetaStore } from "../wiring/meta-store.ts";
 import {
@@ -22,6 +22,7 @@ import {
 interface CoordFlags {
   listen: ListenAddress;
   meta: MetaSpec;
+  pchannels: number;
   logLevel: LogLevel;
 }
 
@@ -31,6 +32,7 @@ export function coordCommand(io: Io): Command {
     .description("run the coordinator: placement, ticks, ids and the catalog")
     .addOption(listenFlag("127.0.0.1:8531"))
     .addOption(metaFlag())
+    .addOption(pchannelsFlag())
     .addOption(logLevelFlag())
     .action((flags: CoordFlags) => runCoord(io, flags));
 }
@@ -47,6 +49,7 @@ async function runCoord(io: Io, flags: CoordFlags): Promise<void> {
       createCoord({
         meta,
         transportFor: pool.transportFor,
+        pchannels: flags.pchannels,
         exclusive: !isShared(flags.meta),
         onFailed: (error) => failed.abort(error),
         ...{ clock, random, logger },

@@ -34,6 +34,7 @@ export interface StandaloneFlags extends Partial<ObjectStoreFlags> {
   listen: ListenAddress;
   data: string;
   wal: LogSpec;
+  pchannels: number;
   logLevel: LogLevel;
 }
 
@@ -87,6 +88,7 @@ async function openCluster(context: ClusterContext) {
   const coord = closers.add(
     createCoord({
       ...{ meta, transportFor, ...shared },
+      pchannels: flags.pchannels,
       // The folder is locked, or the metadata is in this process.
       exclusive: true,
       onFailed: (error) => failed.abort(error),
