@@ -4,6 +4,7 @@ import { copyDisk, type DiskFolder, sectorBytes } from "./simulated-disk.ts";
 import {
   contentOf,
   damage,
+  damageHere,
   filesOf,
   judge,
   type SmallLog,
@@ -21,6 +22,8 @@ const logs: [string, SmallLog][] = [
   ["a log that was closed", await writeSmallLog({ closed: true })],
   ["a log that was truncated", await writeSmallLog({ closed: false, truncated: true })],
 ];
+
+const other = await writeSmallLog({ closed: false, name: "b" });
 
 function segmentsOf({ disk }: SmallLog): [string, Buffer][] {
   return [...filesOf(disk)]
@@ -42,14 +45,14 @@ interface Counts extends Record<Verdict, number> {
 /** Judges one damage after the other, and counts. */
 function createJudge(log: SmallLog): {
   counts: Counts;
-  judge(disk: DiskFolder, what: string): Promise<Verdict>;
+  judge(disk: DiskFolder, what: string, late?: boolean): Promise<Verdict>;
 } {
   const counts: Counts = { tried: 0, detected: 0, harmless: 0, torn: 0 };
   return {
     counts,
-    async judge(disk, what) {
+    async judge(disk, what, late) {
       try {
-        const verdict = await judge(log, disk);
+        const verdict = await judge(log, disk, late);
         counts.tried++;
         counts[verdict]++;
         return verdict;
@@ -122,6 +125,36 @@ describe.each(logs)("%s", (name, log) => {
       }
     }
     report(`${name}, sectors`, counts);
+  });
+
+  test("with a file missing, in the place of another, or of another log, is read whole, or an error", async () => {
+    const { judge, counts } = createJudge(log);
+    const paths = [...filesOf(log.disk)].map(([path, file]) => [path, contentOf(file)] as const);
+    const foreign = new Map(
+      [...filesOf(other.disk)].map(([path, file]) => [path, contentOf(file)]),
+    );
+    for (const [path, content] of paths) {
+      await judge(
+        damage(log.disk, path, () => undefined),
+        `${path} is missing`,
+      );
+      const stranger = foreign.get(path);
+      if (stranger) {
+        // The first file has nothing before it that it could fail to continue: only the next one does.
+        await judge(
+          damage(log.disk, path, () => stranger),
+          `${path} is of another log`,
+          true,
+        );
+      }
+      for (const [second, instead] of paths) {
+        if (second <= path) continue;
+        const swapped = damage(log.disk, path, () => instead);
+        damageHere(swapped, second, () => content);
+        await judge(swapped, `${path} and ${second} are swapped`);
+      }
+    }
+    report(`${name}, files`, counts);
   });
 
   test(

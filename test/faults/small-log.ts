@@ -124,16 +124,17 @@ export type Outcome =
 /**
  * Reads a damaged log with a reader, then as its next owner, who also writes and reads again if he can.
  * Throws if either is given anything that was not written, or an error that does not name the place,
- * or if an owner loses what a reader was given.
+ * or if an owner loses what a reader was given. If `late`, it may be given something else before the
+ * error.
  */
-export async function readDamaged(log: SmallLog, disk: DiskFolder): Promise<Outcome> {
+export async function readDamaged(log: SmallLog, disk: DiskFolder, late = false): Promise<Outcome> {
   const fs = createSimulatedFileSystem({ disk });
   const backend = createFileBackend({ dir, segmentBytes, fs });
-  const read = await outcomeOf(log, async (take) => {
+  const read = await outcomeOf(log, late, async (take) => {
     const reader = await backend.openReadOnly(pchannel);
     for await (const batch of reader.read(reader.bounds().first)) take(batch);
   });
-  const owned = await outcomeOf(log, async (take) => {
+  const owned = await outcomeOf(log, late, async (take) => {
     const owner = await backend.open(pchannel, 7);
     let last: RecordBatch | undefined;
     for await (const batch of owner.read(owner.bounds().first)) {
@@ -164,17 +165,21 @@ function lengthOf(log: SmallLog, outcome: Outcome): number {
 
 async function outcomeOf(
   { batches }: SmallLog,
+  late: boolean,
   read: (take: (batch: RecordBatch) => void) => Promise<void>,
 ): Promise<Outcome> {
   let length = 0;
+  let wrong: Error | undefined;
   try {
     await read((batch) => {
       const expected = batches[length];
       if (!expected || Buffer.compare(expected.bytes, batch.bytes) !== 0) {
-        throw new Error(`silent: batch ${batch.sequence} is not the one that was written there`);
+        wrong = new Error(`silent: batch ${batch.sequence} is not the one that was written there`);
+        if (!late) throw wrong;
       }
       length++;
     });
+    if (wrong) throw wrong;
   } catch (error) {
     if (MillraceError.is(error, "DATA_LOSS") && error.message.includes(`${dir}/${pchannel}`)) {
       return { kind: "error", message: error.message };
@@ -227,11 +232,11 @@ export type Verdict =
  * Reads a damaged log and says what the damage amounted to. Throws if it was silent: if anything is
  * missing without an error, except for batches at the end of the last file of a log that was not
  * closed, which cannot be told from a write that a crash has cut off. Of those exactly the ones before
- * the first damaged one must be there.
+ * the first damaged one must be there. `late`: see {@linkcode readDamaged}.
  */
-export async function judge(log: SmallLog, disk: DiskFolder): Promise<Verdict> {
+export async function judge(log: SmallLog, disk: DiskFolder, late = false): Promise<Verdict> {
   const intact = countIntact(log, disk);
-  const outcome = await readDamaged(log, disk);
+  const outcome = await readDamaged(log, disk, late);
   if (outcome.kind === "all") return "harmless";
   if (outcome.kind === "error") return "detected";
   const last = log.places.at(-1)?.path;
