@@ -5,6 +5,7 @@
  * @module
  */
 
+export { type ActiveTransportOptions, createActiveTransport } from "./active-transport.ts";
 export { type AppOptions, createApp } from "./app.ts";
 export { errorFromDetail, errorToDetail, fromConnectError, toConnectError } from "./errors.ts";
 export type { HealthOptions } from "./health.ts";
