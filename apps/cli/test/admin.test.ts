@@ -97,6 +97,13 @@ test("changes under way are listed with what they wait for", async () => {
   ]);
 });
 
+test("status tells of changes that do not proceed", async () => {
+  const { fake } = await setUp();
+  expect((await millrace(["status", "--server", fake.url])).stdout).toMatch(
+    /\nchange 42, CREATE_COLLECTION of collection a, is under way since 2025-06-15T\S+: millrace-dml_1_1v1: nobody owns it\n$/,
+  );
+});
+
 test("a change that is stuck is aborted, by force if shards may have it", async () => {
   const { admin } = await setUp();
   const refused = await admin("abort", "42");

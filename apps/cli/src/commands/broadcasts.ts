@@ -53,10 +53,19 @@ export function abortCommand(io: Io): Command {
     });
 }
 
+/** Lines on the changes that do not proceed. */
+export function stuckLines(broadcasts: readonly BroadcastStatus[]): string[] {
+  return broadcasts.flatMap((broadcast) => {
+    const problem = problemOf(broadcast);
+    if (problem === "") return [];
+    const [id = "", change = "", of = "", , , since = ""] = broadcastRow(broadcast);
+    return [`change ${id}, ${change} of ${of}, is under way since ${since}: ${problem}\n`];
+  });
+}
+
 function broadcastRow(broadcast: BroadcastStatus): string[] {
-  const { id, type, resourceKeys, state, copies, sinceMs, problem } = broadcast;
+  const { id, type, resourceKeys, state, copies, sinceMs } = broadcast;
   const done = copies.filter((copy) => copy.state === "appended" || copy.state === "acked");
-  const failed = copies.find((copy) => copy.problem !== "");
   return [
     String(id),
     changeName(type),
@@ -67,8 +76,13 @@ function broadcastRow(broadcast: BroadcastStatus): string[] {
     state,
     `${done.length} of ${copies.length}`,
     new Date(Number(sinceMs)).toISOString(),
-    problem || (failed ? `${failed.vchannel}: ${failed.problem}` : ""),
+    problemOf(broadcast),
   ];
+}
+
+function problemOf({ problem, copies }: BroadcastStatus): string {
+  const failed = copies.find((copy) => copy.problem !== "");
+  return problem || (failed ? `${failed.vchannel}: ${failed.problem}` : "");
 }
 
 function changeName(type: MessageType): string {

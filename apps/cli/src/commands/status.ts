@@ -15,6 +15,7 @@ import {
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
 import { formatBytes, formatCount, formatTable, write, writeJson } from "../output.ts";
+import { stuckLines } from "./broadcasts.ts";
 import { type ClientFlags, callOptions, clientCommand, withClient } from "./context.ts";
 
 /** `millrace status`: nodes, and who owns which pchannel. */
@@ -33,10 +34,12 @@ export function statusCommand(io: Io): Command {
   );
 }
 
-function formatStatus({ nodes, pchannels, collections }: GetClusterStatusResponse): string {
+function formatStatus(status: GetClusterStatusResponse): string {
+  const { nodes, pchannels, collections, broadcasts } = status;
   const problems = pchannels.flatMap(({ name, wal }) =>
     wal?.problem ? [`${name} does not flush: ${wal.problem}\n`] : [],
   );
+  problems.push(...stuckLines(broadcasts));
   return [
     `${formatCount(collections)} collections\n\n`,
     nodeTable(nodes),
