@@ -11,7 +11,7 @@
  * @module
  */
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { FileSystem } from "./file-system.ts";
 import { move, remove } from "./files.node.ts";
 
@@ -37,9 +37,11 @@ export function createSpares(fs: FileSystem, folder: string): Spares {
     if (paths.length >= maxSpares) return false;
     const spare = join(folder, `spare-${count++}`);
     // A former owner that does not know yet that it is one may be faster.
-    const moved = await move(fs, path, spare);
-    if (moved) paths.push(spare);
-    return moved;
+    if (!(await move(fs, path, spare))) return false;
+    // Before it is written: a power cut must not bring back the name under which it was read.
+    if (dirname(path) !== folder) await fs.syncFolder(dirname(path));
+    paths.push(spare);
+    return true;
   }
 
   return {
