@@ -18,7 +18,7 @@ import {
   takeOver,
   truncate,
 } from "./machine.ts";
-import { type Choose, cutPower, type DiskFolder } from "./simulated-disk.ts";
+import { type Choose, cutPower, type DiskFolder, everyChoice } from "./simulated-disk.ts";
 import type { Fault, Operation } from "./simulated-file-system.ts";
 
 /** Options of {@linkcode cutEverywhere}. */
@@ -29,6 +29,11 @@ export interface PowerCutOptions {
   steps: number;
   /** At which part of all moments the power is cut, 0 to 1. Default 1. */
   sample?: number | undefined;
+  /**
+   * How many of the states in which the disk may be left are tried at each moment, beginning with those
+   * that keep least. Default: one at random, and then the power is cut again.
+   */
+  states?: number | undefined;
   /** What goes wrong with operations, to see that it is noticed. Default: nothing. */
   fault?: ((operation: Operation) => Fault | undefined) | undefined;
   /** Wraps the file system of each owner. Default: it is used as it is. */
@@ -41,6 +46,8 @@ export interface PowerCutTotals {
   cuts: number;
   /** Of them during a recovery, or what followed it. */
   again: number;
+  /** Moments of which not every state was tried. */
+  incomplete: number;
   /** Moments of a life, two of each operation. */
   operations: number;
   acknowledged: number;
@@ -65,12 +72,13 @@ interface Crash {
  * it once more. Throws if something is lost, doubled or out of order, saying where and of which seed.
  */
 export async function cutEverywhere(options: PowerCutOptions): Promise<PowerCutTotals> {
-  const { seed, steps, sample = 1, fault, wrap } = options;
+  const { seed, steps, sample = 1, states, fault, wrap } = options;
   const random = createSeededRandom(seed);
   const crashes: Crash[] = [];
   const totals: PowerCutTotals = {
     cuts: 0,
     again: 0,
+    incomplete: 0,
     operations: 0,
     acknowledged: 0,
     takeovers: 0,
@@ -82,14 +90,22 @@ export async function cutEverywhere(options: PowerCutOptions): Promise<PowerCutT
     wrap,
     onStep(operation) {
       totals.operations++;
-      if (random.next() < sample) crashes.push(crash(machine, operation, random));
+      if (random.next() >= sample) return;
+      if (states === undefined) {
+        crashes.push(crash(machine, operation, chooseBiased(random)));
+        return;
+      }
+      const before = crashes.length;
+      for (const choose of everyChoice(states)) crashes.push(crash(machine, operation, choose));
+      if (crashes.length - before === states) totals.incomplete++;
     },
   });
   await live(machine, steps, totals);
   totals.acknowledged = machine.ledger.totals.acknowledged;
   for (const [index, each] of crashes.entries()) {
     try {
-      await recover(machine, each, createSeededRandom(seed * 1_000_003 + index), totals);
+      const own = createSeededRandom(seed * 1_000_003 + index);
+      await recover(machine, each, own, totals, states === undefined ? 2 : 0);
     } catch (error) {
       const where = `seed ${seed}, cut ${index} during ${each.during}`;
       throw new Error(`${where}: ${String(error)}`, { cause: error });
@@ -99,10 +115,10 @@ export async function cutEverywhere(options: PowerCutOptions): Promise<PowerCutT
 }
 
 /** The machine as it may be found after its power was cut now. */
-function crash(machine: Machine, { kind, path }: Operation, random: Random): Crash {
+function crash(machine: Machine, { kind, path }: Operation, choose: Choose): Crash {
   const { disk, ledger, term, truncated } = machine;
   return {
-    disk: cutPower(disk, chooseBiased(random)),
+    disk: cutPower(disk, choose),
     ledger: ledger.fork(),
     term,
     truncated,
@@ -139,16 +155,15 @@ async function live(machine: Machine, steps: number, totals: PowerCutTotals): Pr
   await owner.wal.close();
 }
 
-/** Comes back after a cut, looks at what is there, goes on, and may be cut once more. */
+/** Comes back after a cut, looks at what is there, goes on, and is cut so many times again. */
 async function recover(
   options: Pick<Machine, "fault" | "wrap">,
   crashed: Crash,
   random: Random,
   totals: PowerCutTotals,
-  depth = 0,
+  again: number,
 ): Promise<void> {
   totals.cuts++;
-  if (depth > 0) totals.again++;
   const { fault, wrap } = options;
   const { disk, ledger, term, truncated } = crashed;
   let steps = 0;
@@ -160,7 +175,8 @@ async function recover(
       wrap,
       onStep(operation) {
         // Each step is as likely as the others to be the last one.
-        if (depth < 2 && random.next() * ++steps < 1) next = crash(machine, operation, random);
+        if (again === 0 || random.next() * ++steps >= 1) return;
+        next = crash(machine, operation, chooseBiased(random));
       },
     }),
     ...{ disk, ledger, term, truncated },
@@ -174,7 +190,8 @@ async function recover(
   if (random.next() < 0.5) await owner.wal.close();
   if (!next) return;
   try {
-    await recover(options, next, random, totals, depth + 1);
+    totals.again++;
+    await recover(options, next, random, totals, again - 1);
   } catch (error) {
     throw new Error(`then cut during ${next.during}: ${String(error)}`, { cause: error });
   }

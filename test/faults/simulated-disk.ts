@@ -236,34 +236,23 @@ function isZero(bytes: Uint8Array, from: number): boolean {
   return true;
 }
 
-/** Chooses as a random generator says. */
-export function chooseAtRandom(next: () => number): Choose {
-  return (count) => Math.floor(next() * count);
-}
-
 /**
- * Calls `run` once for every series of choices that it can make, the first time with the first of each;
- * at most `limit` times. Answers whether those were all.
+ * Ways to choose, one for every series of choices that can be made, the first of which takes the first
+ * possibility each time; at most `limit`. Each must have been used before the next is asked for.
  */
-export async function forEveryChoice(
-  limit: number,
-  run: (choose: Choose) => Promise<void>,
-): Promise<boolean> {
+export function* everyChoice(limit: number): Generator<Choose> {
   let series: { count: number; chosen: number }[] = [];
-  for (let runs = 0; runs < limit; runs++) {
+  for (let used = 0; used < limit; used++) {
     let at = 0;
-    await run((count) => {
+    yield (count) => {
       if (at === series.length) series.push({ count, chosen: 0 });
       return series[at++]?.chosen ?? 0;
-    });
+    };
     series = series.slice(0, at);
     // The next series: the last choice that has another possibility takes it.
-    while (series.length > 0) {
-      const last = series.at(-1);
-      if (last && ++last.chosen < last.count) break;
+    for (let last = series.at(-1); last && ++last.chosen === last.count; last = series.at(-1)) {
       series.pop();
     }
-    if (series.length === 0) return true;
+    if (series.length === 0) return;
   }
-  return false;
 }
