@@ -47,12 +47,15 @@ export function createRoutes({ active, leaseMs, status }: ServicesOptions): Rout
         const { members, balancer } = active();
         members.heartbeat(request);
         const { nodeId, incarnation, draining } = request;
-        return { leaseMs, drained: draining && !balancer.holds({ nodeId, incarnation }) };
+        const unassigned = !balancer.holds({ nodeId, incarnation });
+        return { leaseMs, drained: draining && unassigned, unassigned };
       },
     });
     router.service(AllocatorService, {
       async allocateTimestamps({ count }) {
         const first = await active().ticks.allocate(count);
+        // Another one may have given higher ticks by now.
+        active();
         return { first, count, leaseMs: tickLeaseMs };
       },
       async allocateIds({ count }) {

@@ -15,12 +15,22 @@ import {
 } from "@millrace/types";
 import type { MembershipService } from "@millrace/types/gen";
 
+/** A pchannel that a node holds. */
+export interface HeldPchannel {
+  readonly name: string;
+  readonly term: number;
+}
+
 /** Options of {@linkcode createMembership}. */
 export interface MembershipOptions {
   nodeId: string;
   /** Where the node is reached: a base URL. */
   address: string;
   membership: Client<typeof MembershipService>;
+  /** The pchannels that the node holds, and the terms at which it does. */
+  held(): readonly HeldPchannel[];
+  /** Gives a pchannel up if it is held at this term or a lower one. */
+  drop(name: string, term: number): Promise<void>;
   /** Gives up everything that was assigned, before the node joins anew. */
   dropAll(): Promise<void>;
   clock: Clock;
@@ -44,12 +54,13 @@ const defaultLeaseMs = 3000;
 const hurryMs = 100;
 
 /**
- * Heartbeats of a node. It goes on serving while the coordinator is away: logs are fenced by their
- * medium, so that it does no harm. When it was unheard for longer than its lease, or is told that it
- * counts as dead, it gives up all that it holds and joins under a new incarnation.
+ * Heartbeats of a node. It goes on serving while no coordinator leads, for any time, and the next one finds
+ * its pchannels where they were. Logs are fenced by their medium, so that it does no harm if they were
+ * given to others meanwhile: it gives them up when it hears so. When it is told that it counts as dead,
+ * it gives up all that it holds and joins under a new incarnation.
  */
 export function createMembership(options: MembershipOptions): Membership {
-  const { nodeId, address, membership, dropAll, clock, random, logger } = options;
+  const { nodeId, address, membership, held, drop, dropAll, clock, random, logger } = options;
   const ending = new AbortController();
   const { signal } = ending;
   let incarnation = newIncarnation(random);
@@ -70,18 +81,20 @@ export function createMembership(options: MembershipOptions): Membership {
 
   const beat = async (): Promise<void> => {
     const sentAt = clock.monotonic();
-    const lost = heardAt !== undefined && sentAt - heardAt > leaseMs;
-    const answer = await withTimeLimit(clock, leaseMs, signal, (limit) =>
+    const heldThen = held().map(({ name, term }) => ({ name, term }));
+    // A coordinator that stands still must not keep the node from another one.
+    const answer = await withTimeLimit(clock, leaseMs / 3, signal, (limit) =>
       membership.heartbeat({ nodeId, incarnation, address, draining }, { signal: limit }),
     );
-    if (lost) {
-      await rejoin("it was not renewed in time");
-      return;
-    }
     heardAt = sentAt;
     leaseMs = answer.leaseMs || defaultLeaseMs;
     joined();
     if (draining && answer.drained) drained();
+    if (!answer.unassigned || heldThen.length === 0) return;
+    logger.warn("pchannels were given to others while the node was unheard", {
+      ...{ nodeId, pchannels: heldThen.map(({ name, term }) => `${name}@${term}`) },
+    });
+    await Promise.all(heldThen.map(({ name, term }) => drop(name, term)));
   };
 
   const loop = async (): Promise<void> => {

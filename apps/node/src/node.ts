@@ -141,6 +141,8 @@ export function createNode(options: NodeOptions): StreamingNode {
     nodeId,
     address,
     membership: createClient(MembershipService, coord),
+    held: () => pchannels.list(),
+    drop: (name, term) => pchannels.remove(name, term),
     dropAll: () => pchannels.closeAll(),
     clock,
     random,

@@ -15,6 +15,7 @@ import {
   type Tick,
   type TickBlock,
   type TickSource,
+  withTimeLimit,
 } from "@millrace/types";
 import type { AllocatorService } from "@millrace/types/gen";
 
@@ -55,6 +56,8 @@ interface Waiter {
 
 /** No block is used for longer, whatever the coordinator says, so that ticks follow real time. */
 const maxLeaseMs = 50;
+/** How long a coordinator may take to lend a block, in milliseconds; then another one is asked. */
+const fetchMs = 1000;
 
 /**
  * Ticks from leased blocks, shared by all logs of a node. Under load a block is fetched before the
@@ -118,7 +121,9 @@ export function createLeasedTicks(options: LeasedTicksOptions): LeasedTicks {
   const fetchBlock = async (): Promise<number> => {
     const requestedAt = clock.monotonic();
     const count = Math.max(blockTicks, waiters[0]?.count ?? 0);
-    const answer = await allocator.allocateTimestamps({ count }, { signal });
+    const answer = await withTimeLimit(clock, fetchMs, signal, (limit) =>
+      allocator.allocateTimestamps({ count }, { signal: limit }),
+    );
     const leaseMs = Math.min(answer.leaseMs, maxLeaseMs);
     spare = {
       next: answer.first,

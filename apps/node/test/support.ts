@@ -56,10 +56,12 @@ export interface FakeCoord {
   transport: Transport;
   heartbeats: { incarnation: string; draining: boolean }[];
   reports: { name: string; term: bigint; code: string }[];
-  /** Throws instead of answering, while set. */
-  fail: (() => void) | undefined;
+  /** Throws or hangs instead of answering, while set. */
+  fail: (() => Promise<void> | void) | undefined;
   /** What draining nodes are told. */
   drained: boolean;
+  /** What nodes are told of whether anything is assigned to them. */
+  unassigned: boolean;
   /** How many blocks of ticks were given. */
   blocks: number;
 }
@@ -70,8 +72,8 @@ export function createFakeCoord(clock: VirtualClock): FakeCoord {
   const fake: FakeCoord = {
     transport: createLocalTransport((router: ConnectRouter) => {
       router.service(AllocatorService, {
-        allocateTimestamps({ count }) {
-          fake.fail?.();
+        async allocateTimestamps({ count }) {
+          await fake.fail?.();
           fake.blocks++;
           const now = BigInt(Math.floor(clock.now())) << 18n;
           const first = now > nextTick ? now : nextTick;
@@ -80,10 +82,11 @@ export function createFakeCoord(clock: VirtualClock): FakeCoord {
         },
       });
       router.service(MembershipService, {
-        heartbeat({ incarnation, draining }) {
-          fake.fail?.();
+        async heartbeat({ incarnation, draining }) {
+          await fake.fail?.();
           fake.heartbeats.push({ incarnation, draining });
-          return { leaseMs: 3000, drained: draining && fake.drained };
+          const { drained, unassigned } = fake;
+          return { leaseMs: 3000, drained: draining && drained, unassigned };
         },
       });
       router.service(AssignmentService, {
@@ -97,6 +100,7 @@ export function createFakeCoord(clock: VirtualClock): FakeCoord {
     reports: [],
     fail: undefined,
     drained: true,
+    unassigned: false,
     blocks: 0,
   };
   return fake;

@@ -115,6 +115,28 @@ test("takers wait out a short absence of the coordinator, and are told of a long
   await long;
 });
 
+test("a coordinator that hangs is given up: takers wait it out, or are told in bounded time", async () => {
+  const { clock, ticks, coord } = setUp();
+  coord.fail = () => new Promise<void>(() => undefined);
+  const short = ticks.take(1);
+  await clock.advance(1500);
+  coord.fail = undefined;
+  await clock.advance(2000);
+  await short;
+  await clock.advance(1000);
+  coord.fail = () => new Promise<void>(() => undefined);
+  const long = expect(Promise.resolve(ticks.take(1))).rejects.toMatchObject({
+    code: "UNAVAILABLE",
+    retryable: true,
+  });
+  await clock.advance(7000);
+  await long;
+  coord.fail = undefined;
+  const again = ticks.take(1);
+  await clock.advance(1000);
+  await again;
+});
+
 test("closing ends all waiting", async () => {
   const { clock, ticks, coord } = setUp();
   coord.fail = () => {

@@ -5,7 +5,14 @@
  */
 
 import { createClient, type Transport } from "@connectrpc/connect";
-import { backoffDelay, type Clock, delay, type Logger, type Random } from "@millrace/types";
+import {
+  backoffDelay,
+  type Clock,
+  delay,
+  type Logger,
+  MillraceError,
+  type Random,
+} from "@millrace/types";
 import {
   AssignmentService,
   type AssignmentVersion,
@@ -50,8 +57,11 @@ export interface AssignmentsOptions {
   logger: Logger;
 }
 
-/** The coordinator says something every 5 seconds; a stream silent for this long is dead. */
-const silenceMs = 15_000;
+/** The coordinator says something every 2 seconds; a stream silent for this long is dead. */
+const silenceMs = 6000;
+
+/** Tells the transport to try another coordinator. */
+const silent = new MillraceError("DEADLINE_EXCEEDED", "the coordinator is silent");
 
 /**
  * Follows the discovery stream until closed. What is known stays in use while the coordinator is
@@ -80,7 +90,7 @@ export function discoverAssignments(options: AssignmentsOptions): Assignments {
     let cancel = (): void => undefined;
     const watch = (): void => {
       cancel();
-      cancel = clock.schedule(silenceMs, () => scope.abort(new Error("the stream is silent")));
+      cancel = clock.schedule(silenceMs, () => scope.abort(silent));
     };
     try {
       watch();
