@@ -60,7 +60,12 @@ describe("a write to etcd whose answer was lost", () => {
     }
     const expected = await store.put("key", bytes("0"));
     const deleted: Promise<unknown>[] = [];
-    loseNextAnswer(fake, () => deleted.push(other.delete("key")));
+    loseNextAnswer(fake, () => {
+      const away = other.delete("key").then(() => {
+        for (let i = 0; i < 5; i++) fake.put("elsewhere", bytes("x"));
+      });
+      deleted.push(away);
+    });
     await whilePassing(clock, store.put("key", bytes("mine"), { expected }));
     await Promise.all(deleted);
     expect(await store.get("key")).toBeUndefined();

@@ -60,9 +60,12 @@ describe("a watch of etcd", () => {
     const store = open();
     await store.put("w/a", bytes("1"));
     await store.put("w/b", bytes("1"));
+    for (let i = 0; i < 3; i++) await store.put("v", bytes("1"));
     const watched = follow(store, "w/");
     await watched.until((state) => state.size === 2);
     fake.reset();
+    // With the revision that its other value had.
+    fake.put("meta/v", recordOf("1"));
     fake.put("meta/w/b", recordOf("older"));
     for (const watch of fake.watches) watch.fail();
     await settle();
@@ -72,6 +75,31 @@ describe("a watch of etcd", () => {
     await settle();
     expect([...watched.state]).toEqual([["w/b", "older"]]);
     await watched.stop();
+    await store.close();
+  });
+
+  test("lists again when its place has been compacted, and tells the difference", async () => {
+    const { fake, open, clock } = setup();
+    const store = open();
+    await store.put("w/gone", bytes("1"));
+    await store.put("w/kept", bytes("1"));
+    const watched = follow(store, "w/");
+    await watched.until((state) => state.size === 2);
+    await settle();
+    fake.intercept = (request, answer) =>
+      request.path === "watch" ? untilAborted(request) : answer();
+    for (const watch of fake.watches) watch.fail();
+    await clock.advance(1000);
+    await settle();
+    await store.delete("w/gone");
+    await store.put("w/new", bytes("1"));
+    fake.compact();
+    fake.intercept = (_request, answer) => answer();
+    await clock.advance(5000);
+    await settle();
+    expect(watched.told.slice(2)).toEqual(["put w/new=1", "delete w/gone"]);
+    await watched.stop();
+    expect(clock.pending).toBe(0);
     await store.close();
   });
 
@@ -87,6 +115,7 @@ describe("a watch of etcd", () => {
     await clock.advance(1000);
     await settle();
     expect(watched.state.get("w/a")).toBe("1");
+    expect(fake.requests.filter(({ path }) => path === "kv/range")).toHaveLength(3);
     await watched.stop();
     await store.close();
   });
