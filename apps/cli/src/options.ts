@@ -34,11 +34,16 @@ export function jsonFlag(): Option {
   return flag("--json", "print JSON");
 }
 
-/** `--coord URL`, of the services that need the coordinator. */
+/** `--coord URL,URL,…`, of the services that need the coordinator. */
 export function coordFlag(): Option {
-  return flag("--coord <url>", "where the coordinator serves")
-    .argParser(parseBaseUrl)
+  return flag("--coord <urls>", "where coordinators serve: URL,URL,…")
+    .argParser(parseBaseUrls)
     .makeOptionMandatory();
+}
+
+/** `--advertise URL`, of the services that others are told of. */
+export function advertiseFlag(): Option {
+  return flag("--advertise <url>", "how others reach it; else by --listen").argParser(parseBaseUrl);
 }
 
 /** `--pchannels N`, of what runs the coordinator. */
@@ -85,6 +90,11 @@ export function parseBaseUrl(text: string): string {
     throw new InvalidArgumentError(`Give a URL, such as ${defaultServer}.`);
   }
   return text.replace(/\/+$/, "");
+}
+
+/** One or several URLs, with commas between them. Throws `InvalidArgumentError`. */
+export function parseBaseUrls(text: string): string[] {
+  return [...new Set(text.split(",").map((url) => parseBaseUrl(url.trim())))];
 }
 
 /** An integer within bounds. The parser throws `InvalidArgumentError`. */

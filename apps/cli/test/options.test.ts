@@ -1,5 +1,11 @@
 import { expect, test } from "vitest";
-import { parseBaseUrl, parseDuration, parseInteger, parseListenAddress } from "../src/options.ts";
+import {
+  parseBaseUrl,
+  parseBaseUrls,
+  parseDuration,
+  parseInteger,
+  parseListenAddress,
+} from "../src/options.ts";
 import { allCommands, createProgram } from "../src/program.ts";
 import { parseLogSpec } from "../src/wiring/log-backend.ts";
 import { etcdCredentials, isShared, parseMetaSpec } from "../src/wiring/meta-store.ts";
@@ -93,8 +99,18 @@ test("keys of S3 come from the usual variables", () => {
   expect(() => awsCredentials({ AWS_ACCESS_KEY_ID: "a" })).toThrow("AWS_SECRET_ACCESS_KEY");
 });
 
-test("metadata is in a folder, in etcd or in memory", () => {
+test("coordinators are one URL or several", () => {
+  expect(parseBaseUrls("http://a:1/, http://b:2,http://a:1")).toEqual(["http://a:1", "http://b:2"]);
+  expect(() => parseBaseUrls("http://a:1,")).toThrow("Give a URL");
+});
+
+test("metadata is in a folder, in objects, in etcd or in memory", () => {
   expect(parseMetaSpec("memory")).toEqual({ type: "memory" });
+  const folder = parseMetaSpec("shared:/data/meta");
+  expect(folder).toEqual({ type: "objects", store: "file:/data/meta" });
+  const bucket = parseMetaSpec("s3://bucket/prefix");
+  expect(bucket).toEqual({ type: "objects", store: "s3://bucket/prefix" });
+  expect([folder, bucket].map(isShared)).toEqual([true, true]);
   expect(parseMetaSpec("file:/data/meta")).toEqual({ type: "file", dir: "/data/meta" });
   expect(parseMetaSpec("etcd://a")).toEqual({
     type: "etcd",
@@ -113,6 +129,8 @@ test("metadata is in a folder, in etcd or in memory", () => {
 test.each([
   "",
   "file:",
+  "shared:",
+  "s3://",
   "etcd:",
   "etcd://",
   "etcd:///prefix",

@@ -6,17 +6,18 @@
 
 import { resolve } from "node:path";
 import { createNode } from "@millrace/node";
+import { createActiveTransport } from "@millrace/rpc";
 import { createTransportPool } from "@millrace/rpc/node";
 import { lockFolder } from "@millrace/storage/file";
 import { HandlerService, ManagerService } from "@millrace/types/gen";
 import { Command } from "commander";
 import type { Io } from "../io.ts";
 import {
+  advertiseFlag,
   coordFlag,
   flag,
   type ListenAddress,
   listenFlag,
-  parseBaseUrl,
   parseDuration,
 } from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
@@ -34,7 +35,7 @@ import { type LogLevel, logLevelFlag, serve, serviceLogger } from "../wiring/ser
 interface NodeFlags extends ObjectStoreFlags {
   listen: ListenAddress;
   advertise?: string;
-  coord: string;
+  coord: string[];
   data: string;
   wal: LogSpec;
   drainFor: number;
@@ -46,9 +47,7 @@ export function nodeCommand(io: Io): Command {
   const command = new Command("node")
     .description("run a streaming node: it owns logs, serves readers and flushes")
     .addOption(listenFlag("127.0.0.1:8532"))
-    .addOption(
-      flag("--advertise <url>", "how others reach it; else by --listen").argParser(parseBaseUrl),
-    )
+    .addOption(advertiseFlag())
     .addOption(coordFlag())
     .addOption(flag("--data <dir>", "folder of its own, with its id").default("./millrace-node"))
     .addOption(walFlag());
@@ -74,8 +73,8 @@ async function runNode(io: Io, flags: NodeFlags): Promise<void> {
     const nodeId = await readNodeId(data, random);
     const store = closers.add(await openObjectStore(flags, logger));
     const backend = closers.add(openLogBackend(flags.wal, data));
-    const pool = closers.add(createTransportPool());
-    const coord = pool.transportFor(flags.coord);
+    const { transportFor } = closers.add(createTransportPool());
+    const coord = createActiveTransport({ addresses: flags.coord, transportFor });
     const node = createNode({
       ...{ nodeId, address, coord, backend, store, clock, random, logger },
       throttle: { pressure: memoryPressure },

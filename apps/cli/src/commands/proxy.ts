@@ -5,6 +5,7 @@
  */
 
 import { createProxy, proxyServices } from "@millrace/proxy";
+import { createActiveTransport } from "@millrace/rpc";
 import { createTransportPool } from "@millrace/rpc/node";
 import { Command } from "commander";
 import type { Io } from "../io.ts";
@@ -14,7 +15,7 @@ import { type LogLevel, logLevelFlag, serve, serviceLogger } from "../wiring/ser
 
 interface ProxyFlags {
   listen: ListenAddress;
-  coord: string;
+  coord: string[];
   logLevel: LogLevel;
 }
 
@@ -34,7 +35,7 @@ async function runProxy(io: Io, flags: ProxyFlags): Promise<void> {
   const closers = createClosers();
   try {
     const { transportFor } = closers.add(createTransportPool());
-    const coord = transportFor(flags.coord);
+    const coord = createActiveTransport({ addresses: flags.coord, transportFor });
     const proxy = closers.add(createProxy({ coord, transportFor, clock, random, logger }));
     await serve({
       ...{ io, logger },

@@ -13,16 +13,20 @@ import { InvalidArgumentError, type Option } from "commander";
 import { usageError } from "../errors.ts";
 import { flag, parseBaseUrl } from "../options.ts";
 
-/** Flags that say where tables lie. */
-export interface ObjectStoreFlags {
-  /** `file:DIR` or `s3://bucket/prefix`. */
-  store: string;
+/** Flags that say how S3 is reached. */
+export interface S3Flags {
   /** URL of the S3 server. Default: AWS. */
   s3Endpoint?: string | undefined;
   /** Default `us-east-1`. */
   s3Region?: string | undefined;
   /** The bucket is in the path, not in the host's name. Default: if there is an endpoint. */
   s3PathStyle?: boolean | undefined;
+}
+
+/** Flags that say where tables lie. */
+export interface ObjectStoreFlags extends S3Flags {
+  /** `file:DIR` or `s3://bucket/prefix`. */
+  store: string;
 }
 
 /** Where an object store is, as a flag says it. */
@@ -39,8 +43,12 @@ export function objectStoreFlags(standard?: string): Option[] {
     parseStoreSpec(text);
     return text;
   });
+  return [mandatory ? store.makeOptionMandatory() : store, ...s3Flags()];
+}
+
+/** What S3 needs besides a bucket and a prefix. */
+export function s3Flags(): Option[] {
   return [
-    mandatory ? store.makeOptionMandatory() : store,
     flag(
       "--s3-endpoint <url>",
       "the S3 server, else AWS; keys are in AWS_ACCESS_KEY_ID and so on",
