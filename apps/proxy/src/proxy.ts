@@ -27,7 +27,7 @@ import { createIdSource } from "./ids.ts";
 import { insert } from "./insert.ts";
 import { type ProxyLimits, proxyLimits } from "./limits.ts";
 import { createOwners } from "./owners.ts";
-import { retryUnavailable } from "./retry.ts";
+import { retryUnavailable, waitForCoordinator } from "./retry.ts";
 import { createScope } from "./scope.ts";
 import { tail } from "./tail.ts";
 import { createTailMemory } from "./tail-memory.ts";
@@ -115,14 +115,11 @@ export function createProxy(options: ProxyOptions): MillraceProxy {
 function createContext(options: ProxyOptions, assignments: Assignments): ProxyContext {
   const { coord, transportFor, clock, random, logger } = options;
   const limits = proxyLimits(options.limits);
-  const catalog = createClient(CatalogService, coord);
+  const timeoutMs = limits.ownerTimeoutMs;
+  const retry = (signal: AbortSignal) => ({ clock, random, timeoutMs, signal });
+  const patient = waitForCoordinator(coord, { clock, random, timeoutMs });
+  const catalog = createClient(CatalogService, patient);
   const allocator = createClient(AllocatorService, coord);
-  const retry = (signal: AbortSignal) => ({
-    clock,
-    random,
-    timeoutMs: limits.ownerTimeoutMs,
-    signal,
-  });
 
   const describe = async (name: string, signal: AbortSignal): Promise<Collection> => {
     const { collection } = await retryUnavailable(
@@ -155,7 +152,7 @@ function createContext(options: ProxyOptions, assignments: Assignments): ProxyCo
       clock,
       random,
       logger,
-      timeoutMs: limits.ownerTimeoutMs,
+      timeoutMs,
     }),
     ids: createIdSource((count, signal) =>
       retryUnavailable(() => allocator.allocateIds({ count }, { signal }), retry(signal)),

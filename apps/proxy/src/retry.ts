@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Transport } from "@connectrpc/connect";
 import { backoffDelay, type Clock, delay, MillraceError, type Random } from "@millrace/types";
 
 /** Options of {@linkcode retryUnavailable}. */
@@ -14,11 +15,13 @@ export interface RetryOptions {
   timeoutMs: number;
   /** Ends the retries. */
   signal: AbortSignal;
+  /** The call is not safe to repeat once it may have had an effect. Default `false`. */
+  once?: boolean;
 }
 
 /**
- * Calls again while the answer is `UNAVAILABLE`, as it is while a coordinator restarts. The call must
- * be safe to repeat. The last error comes through when the time is over.
+ * Calls again while the answer is `UNAVAILABLE`, as it is while no coordinator leads. The call must be safe
+ * to repeat, or it is `once`. The last error comes through when the time is over.
  */
 export async function retryUnavailable<T>(
   call: () => Promise<T>,
@@ -32,8 +35,25 @@ export async function retryUnavailable<T>(
     } catch (error) {
       const pause = backoffDelay(attempt, random, { initialMs: 20, maxMs: 1000 });
       if (!MillraceError.is(error, "UNAVAILABLE", "ON_SHUTDOWN")) throw error;
+      if (options.once && error.maybeApplied) throw error;
       if (signal.aborted || clock.monotonic() + pause > end) throw error;
       await delay(clock, pause, signal);
     }
   }
+}
+
+/** A transport whose unary calls wait for a coordinator that leads, unless they may have had an effect. */
+export function waitForCoordinator(
+  coord: Transport,
+  options: Omit<RetryOptions, "signal" | "once">,
+): Transport {
+  return {
+    unary: (method, signal = new AbortController().signal, ...rest) =>
+      retryUnavailable(() => coord.unary(method, signal, ...rest), {
+        ...options,
+        signal,
+        once: true,
+      }),
+    stream: (...call) => coord.stream(...call),
+  };
 }
