@@ -107,6 +107,29 @@ test("what moves is worth it, and no other places for the same pchannels are bet
   expect(improved).toBeGreaterThan(20);
 });
 
+test("the pchannel that moves is the one that costs most where it is", () => {
+  let moved = 0;
+  fc.assert(
+    fc.property(layouts, (some) => {
+      const placed = applyMoves(some, pchannelFair().plan(some));
+      const layout = { ...placed, pchannels: placed.pchannels.filter((p) => p.node) };
+      fc.pre(layout.pchannels.length > 0);
+      const [move] = vchannelFair({ maxStep: 1, tolerance: 0 }).plan(layout);
+      if (!move) return;
+      moved += 1;
+      const without = (name: string): number =>
+        costOf({
+          ...layout,
+          pchannels: layout.pchannels.map((p) => (p.name === name ? { ...p, node: undefined } : p)),
+        });
+      const costs = layout.pchannels.filter((p) => !p.pinned).map((p) => without(p.name));
+      expect(without(move.pchannel)).toBeCloseTo(Math.min(...costs), 9);
+    }),
+    { numRuns: 300 },
+  );
+  expect(moved).toBeGreaterThan(20);
+});
+
 test("shards of one collection are drawn together where counts allow it", () => {
   const layout: Layout = {
     nodes: ["a", "b"],
