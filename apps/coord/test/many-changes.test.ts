@@ -43,7 +43,7 @@ async function crashAmong(writes: number) {
 
 test("100 changes at once and a crash among them: each is done once or not at all, none is stuck", async () => {
   const acknowledged: number[] = [];
-  for (const writes of [0, 50, 150, 250, 350, 400, 1000]) {
+  for (const writes of [0, 150, 350, 400, 1000]) {
     const result = await crashAmong(writes);
     const { cluster, before, collections, outcomes, stuck } = result;
     acknowledged.push(result.acknowledged);

@@ -17,6 +17,7 @@ import {
   type Message,
   MessageType,
   PartitionHeaderSchema,
+  TruncateCollectionHeaderSchema,
 } from "@millrace/types/gen";
 import { invalid } from "./request.ts";
 
@@ -74,6 +75,9 @@ function checkMessage({ type, vchannel, header }: Message, path: string): void {
       if (!read(PartitionHeaderSchema, header, at).partition) {
         throw invalid(`${at}.partition`, "is missing");
       }
+      return;
+    case MessageType.TRUNCATE_COLLECTION:
+      read(TruncateCollectionHeaderSchema, header, at);
       return;
     case MessageType.MANUAL_FLUSH:
       read(ManualFlushHeaderSchema, header, at);

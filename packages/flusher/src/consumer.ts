@@ -9,7 +9,7 @@ import { createAssembler, type Delivery, type RecordBatch } from "@millrace/wal"
 import type { BudgetShare, FlushBudget } from "./budget.ts";
 import { type LogEvent, type PartitionPiece, readEvents } from "./events.ts";
 import { type SealLimits, sealReason } from "./seal.ts";
-import { addPiece, openRange, pieceBytes, pieceOverhead } from "./segment.ts";
+import { addPiece, openRange, pieceBytes, pieceOverhead, type RowRange } from "./segment.ts";
 import type { FlushJob, VchannelState } from "./vchannel.ts";
 import type { VchannelRegistry } from "./vchannel-registry.ts";
 
@@ -79,9 +79,14 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     vchannel.growing = undefined;
     range.lastSequence = next - 1;
     range.lastTick = readTick;
+    queue(vchannel, range, false);
+  };
+
+  const queue = (vchannel: VchannelState, range: RowRange, truncates: boolean): void => {
     const job: FlushJob = {
       vchannel,
       range,
+      truncates,
       uploaded: undefined,
       failures: 0,
       retryAt: 0,
@@ -150,6 +155,15 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     addPiece(vchannel.growing, piece.partitionId, piece);
   };
 
+  const truncate = (vchannel: VchannelState, batch: RecordBatch, readFrom: number): void => {
+    const { sequence, firstTick, lastTick } = batch;
+    if (sequence <= vchannel.table.known(vchannel.name)) return;
+    share.release(vchannel.growing?.bytes ?? 0);
+    vchannel.growing = undefined;
+    // Ranges that are sealed go first: an attempt at one may have got through.
+    queue(vchannel, { ...openRange(sequence, firstTick, readFrom), lastTick }, true);
+  };
+
   const drop = (name: string): void => {
     const vchannel = registry.drop(name);
     if (!vchannel) return;
@@ -181,6 +195,12 @@ export function createConsumer(options: ConsumerOptions): Consumer {
         case "alter":
           // Rows from before need no files of their own: they lack the new columns.
           registry.alter(event.vchannel, event.schema);
+          break;
+        case "truncate":
+          // Exclusive, so that nothing of the vchannel comes behind it in its batch.
+          for (const vchannel of registry.named(event.vchannel)) {
+            truncate(vchannel, batch, readFrom);
+          }
           break;
         case "drop":
           drop(event.vchannel);

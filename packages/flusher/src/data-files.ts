@@ -25,6 +25,11 @@ export function dataFilePath(name: DataFileName): string {
   return `_partition=${partition}/${vchannel}-${firstSequence}-${lastSequence}-${term}-${index}.parquet`;
 }
 
+/** `true` if a data file has rows of a vchannel. */
+export function isDataFileOf(vchannel: string, path: string): boolean {
+  return path.slice(path.lastIndexOf("/") + 1).startsWith(`${vchannel}-`);
+}
+
 /** Options of {@linkcode removeLeftovers}. */
 export interface LeftoverOptions {
   store: ObjectStore;

@@ -18,6 +18,8 @@ export interface CommitContext {
   now: number;
   /** The commit creates the table. */
   first: boolean;
+  /** The paths of the files that it takes out of the table. */
+  removed: readonly string[];
   /** What the table says of itself from this commit on; absent: the same as before. */
   description?: TableDescription;
 }
@@ -28,6 +30,8 @@ export interface ReadCommit {
   transactions: Map<string, number>;
   /** The paths of the files that it adds. */
   paths: Set<string>;
+  /** The paths of the files that it takes out of the table. */
+  removed: Set<string>;
   /** Of the owner that wrote it, and for which vchannel; absent if it is not one of Millrace. */
   writer?: { vchannel: string; term: number };
   /** What the table says of itself from there on; absent: the same as before. */
@@ -50,19 +54,20 @@ export function parseVersionName(name: string): number | undefined {
 
 /** Encodes a commit. */
 export function encodeCommit(commit: RowCommit, context: CommitContext): Uint8Array {
-  const { now, first, description } = context;
+  const { now, first, removed, description } = context;
   const { vchannel, lastSequence, schema } = commit;
   const actions: unknown[] = [{ commitInfo: commitInfo(commit, now) }];
   if (first) actions.push({ protocol: { minReaderVersion: 1, minWriterVersion: 2 } });
   if (description) actions.push({ metaData: metaData(schema, description) });
   actions.push({ txn: { appId: vchannel, version: lastSequence, lastUpdated: now } });
+  for (const path of removed) actions.push({ remove: removeFile(path, now) });
   for (const file of commit.files) actions.push({ add: addFile(file, schema, now) });
   return textEncoder.encode(`${actions.map((action) => JSON.stringify(action)).join("\n")}\n`);
 }
 
 /** Decodes a commit. Throws `DATA_LOSS` with its key if it is not one. */
 export function decodeCommit(key: string, body: Uint8Array): ReadCommit {
-  const commit: ReadCommit = { transactions: new Map(), paths: new Set() };
+  const commit: ReadCommit = { transactions: new Map(), paths: new Set(), removed: new Set() };
   for (const line of textDecoder.decode(body).split("\n")) {
     if (line.trim() === "") continue;
     let action: Actions;
@@ -73,6 +78,7 @@ export function decodeCommit(key: string, body: Uint8Array): ReadCommit {
     }
     if (action.txn) commit.transactions.set(action.txn.appId, action.txn.version);
     if (action.add) commit.paths.add(decodeURIComponent(action.add.path));
+    if (action.remove) commit.removed.add(decodeURIComponent(action.remove.path));
     const millrace = action.commitInfo?.millrace;
     if (millrace) commit.writer = { vchannel: millrace.vchannel, term: millrace.term };
     if (action.metaData) commit.description = descriptionOf(action.metaData);
@@ -83,6 +89,7 @@ export function decodeCommit(key: string, body: Uint8Array): ReadCommit {
 interface Actions {
   txn?: { appId: string; version: number };
   add?: { path: string };
+  remove?: { path: string };
   metaData?: MetaData;
   commitInfo?: { millrace?: MillraceInfo };
 }
@@ -95,6 +102,13 @@ interface MillraceInfo {
   lastTick: string;
 }
 
+const append = {
+  operation: "WRITE",
+  operationParameters: { mode: "Append", partitionBy: JSON.stringify([partitionColumn]) },
+  isBlindAppend: true,
+};
+const truncation = { operation: "TRUNCATE", operationParameters: {}, isBlindAppend: false };
+
 function commitInfo(commit: RowCommit, now: number): object {
   const { vchannel, term, firstSequence, lastSequence, lastTick } = commit;
   const millrace: MillraceInfo = {
@@ -106,9 +120,7 @@ function commitInfo(commit: RowCommit, now: number): object {
   };
   return {
     timestamp: now,
-    operation: "WRITE",
-    operationParameters: { mode: "Append", partitionBy: JSON.stringify([partitionColumn]) },
-    isBlindAppend: true,
+    ...(commit.truncates ? truncation : append),
     engineInfo: "millrace",
     millrace,
   };
@@ -161,6 +173,10 @@ function addFile(file: TableFile, schema: CollectionSchema, now: number): object
     dataChange: true,
     stats: JSON.stringify(fileStats(file, schema)),
   };
+}
+
+function removeFile(path: string, now: number): object {
+  return { path, deletionTimestamp: now, dataChange: true };
 }
 
 const boundedTypes: ReadonlySet<DataType> = new Set([

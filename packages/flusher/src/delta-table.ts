@@ -7,6 +7,7 @@
 
 import type { ObjectStore } from "@millrace/storage";
 import { type Clock, MillraceError, type Random } from "@millrace/types";
+import { isDataFileOf } from "./data-files.ts";
 import {
   decodeCommit,
   encodeCommit,
@@ -94,11 +95,27 @@ export function createDeltaTable(options: DeltaTableOptions): Table {
       : undefined;
   };
 
+  /** The files that the table has of a vchannel, at the last version that is known. */
+  const liveFiles = async (vchannel: string, signal: AbortSignal): Promise<string[]> => {
+    const live = new Set<string>();
+    for (let start = 0; start <= version; start += readers) {
+      const count = Math.min(readers, version + 1 - start);
+      const keys = Array.from({ length: count }, (_, index) => log + versionName(start + index));
+      for (const commit of await Promise.all(keys.map((key) => read(store, key, signal)))) {
+        for (const path of commit.paths) if (isDataFileOf(vchannel, path)) live.add(path);
+        for (const path of commit.removed) live.delete(path);
+      }
+    }
+    return [...live];
+  };
+
   const tryCommit = async (commit: RowCommit, signal: AbortSignal): Promise<boolean> => {
     const next = version + 1;
     const now = clock.now();
     const described = describe(commit, now);
-    const context = { now, first: next === 0, ...(described && { description: described }) };
+    const removed = commit.truncates ? await liveFiles(commit.vchannel, signal) : [];
+    const first = next === 0;
+    const context = { now, first, removed, ...(described && { description: described }) };
     const body = encodeCommit(commit, context);
     try {
       const contentType = "application/json";

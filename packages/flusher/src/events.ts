@@ -32,6 +32,7 @@ export type LogEvent = { vchannel: string } & (
   | { kind: "create"; collection: Collection }
   | { kind: "partition"; partition: Partition }
   | { kind: "alter"; schema: CollectionSchema }
+  | { kind: "truncate" }
   | { kind: "drop" }
   | { kind: "flush" }
 );
@@ -90,6 +91,8 @@ function eventOf(message: StoredMessage, sequence: number): LogEvent | undefined
       const schema = fromBinary(AlterCollectionHeaderSchema, header).collection?.schema;
       return schema && { kind: "alter", vchannel, schema };
     }
+    case MessageType.TRUNCATE_COLLECTION:
+      return { kind: "truncate", vchannel };
     case MessageType.DROP_COLLECTION:
       return { kind: "drop", vchannel };
     case MessageType.MANUAL_FLUSH:

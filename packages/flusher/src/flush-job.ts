@@ -35,6 +35,7 @@ export interface JobContext {
  * resolves they are there. When it rejects it may be run again, unless with `CHANNEL_FENCED`.
  */
 export async function runJob(job: FlushJob, context: JobContext): Promise<void> {
+  if (job.truncates) return truncate(job, context);
   const { vchannel } = job;
   const { table } = vchannel;
   const { store, term, share, signal } = context;
@@ -60,6 +61,7 @@ export async function runJob(job: FlushJob, context: JobContext): Promise<void> 
       lastTick,
       schema,
       files,
+      truncates: false,
     };
     if (await table.commit(commit, signal)) {
       vchannel.inherited ??= after;
@@ -70,6 +72,32 @@ export async function runJob(job: FlushJob, context: JobContext): Promise<void> 
       await store.delete(`${vchannel.collection.tablePath}/${path}`, { signal });
     }
     job.uploaded = undefined;
+  }
+}
+
+/** Takes all that the table has of a vchannel out of it, unless it has rows from behind the job. */
+async function truncate({ vchannel, range }: FlushJob, context: JobContext): Promise<void> {
+  const { name, table } = vchannel;
+  const { term, signal } = context;
+  const { firstSequence, lastSequence, lastTick } = range;
+  for (;;) {
+    const after = await table.committed(name, signal);
+    if (after >= lastSequence) return;
+    const commit = {
+      vchannel: name,
+      term,
+      after,
+      firstSequence,
+      lastSequence,
+      lastTick,
+      schema: schemaOf(vchannel),
+      files: [],
+      truncates: true,
+    };
+    if (await table.commit(commit, signal)) {
+      vchannel.inherited ??= after;
+      return;
+    }
   }
 }
 

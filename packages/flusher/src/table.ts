@@ -36,6 +36,8 @@ export interface RowCommit {
   /** Of the files. The table gets it if its own is of a lower version. */
   schema: CollectionSchema;
   files: readonly TableFile[];
+  /** All files that the table has of the vchannel are taken out of it; they stay in the store. */
+  truncates: boolean;
 }
 
 /** What a table says of itself. */

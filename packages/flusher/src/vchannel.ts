@@ -24,6 +24,8 @@ export interface UploadedFiles {
 export interface FlushJob {
   vchannel: VchannelState;
   range: RowRange;
+  /** It has no rows: all that the table has of the vchannel is to go. */
+  truncates: boolean;
   uploaded: UploadedFiles | undefined;
   /** It is being worked on. */
   running: boolean;

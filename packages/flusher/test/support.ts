@@ -28,6 +28,7 @@ import {
   ManualFlushHeaderSchema,
   MessageType,
   PartitionHeaderSchema,
+  TruncateCollectionHeaderSchema,
 } from "@millrace/types/gen";
 import { createSeededRandom, createVirtualClock, type VirtualClock } from "@millrace/types/testing";
 import {
@@ -92,6 +93,8 @@ export interface Bench {
   createCollection(): Promise<void>;
   dropCollection(): Promise<void>;
   createPartition(id: bigint, name: string): Promise<void>;
+  /** Asks for all rows before it to leave the table, and answers its tick. */
+  truncate(): Promise<Tick>;
   /** Adds a nullable VARCHAR field to the collection; inserts that follow have it. */
   alterCollection(field: string): Promise<void>;
   insert(ids: readonly number[], partition?: bigint, txn?: Tick): Promise<Tick>;
@@ -173,6 +176,13 @@ export async function createBench(
       });
       await append(MessageType.CREATE_PARTITION, toBinary(PartitionHeaderSchema, header));
     },
+    truncate() {
+      const header = create(TruncateCollectionHeaderSchema, { collectionId: collection.id });
+      return append(
+        MessageType.TRUNCATE_COLLECTION,
+        toBinary(TruncateCollectionHeaderSchema, header),
+      );
+    },
     async alterCollection(name) {
       const field = create(FieldSchemaSchema, { name, type: DataType.VARCHAR, nullable: true });
       if (!collection.schema) throw new Error("the collection has a schema");
@@ -219,10 +229,14 @@ export async function createBench(
     },
     async tableRows() {
       const all: Record<string, unknown>[] = [];
-      for (const action of await readLog(store, collection.tablePath)) {
-        if (!action.add) continue;
-        const object = await store.get(`${collection.tablePath}/${action.add.path}`);
-        if (!object) throw new Error(`${action.add.path} is in the table but gone`);
+      const live = new Set<string>();
+      for (const { add, remove } of await readLog(store, collection.tablePath)) {
+        if (add) live.add(add.path);
+        if (remove) live.delete(remove.path);
+      }
+      for (const path of live) {
+        const object = await store.get(`${collection.tablePath}/${path}`);
+        if (!object) throw new Error(`${path} is in the table but gone`);
         all.push(...(await parquetReadObjects({ file: object.body.slice().buffer })));
       }
       return all;
@@ -246,6 +260,7 @@ export async function createBench(
 /** An action of a Delta log, as far as tests look at it. */
 export interface LogAction {
   add?: { path: string; size: number; stats: string; partitionValues: Record<string, string> };
+  remove?: { path: string };
   txn?: { appId: string; version: number };
   metaData?: {
     id: string;

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file millrace/v1/coord.proto.
  */
 export const file_millrace_v1_coord: GenFile = /*@__PURE__*/
-  fileDesc("ChdtaWxscmFjZS92MS9jb29yZC5wcm90bxILbWlsbHJhY2UudjEiEQoPRGlzY292ZXJSZXF1ZXN0IjoKEUFzc2lnbm1lbnRWZXJzaW9uEhMKC2Nvb3JkaW5hdG9yGAEgASgEEhAKCHJldmlzaW9uGAIgASgEIioKDFBjaGFubmVsVGVybRIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQiYAoOTm9kZUFzc2lnbm1lbnQSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKCXBjaGFubmVscxgDIAMoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybSKJAQoQRGlzY292ZXJSZXNwb25zZRIvCgd2ZXJzaW9uGAEgASgLMh4ubWlsbHJhY2UudjEuQXNzaWdubWVudFZlcnNpb24SKgoFbm9kZXMYAiADKAsyGy5taWxscmFjZS52MS5Ob2RlQXNzaWdubWVudBIYChBjYXRhbG9nX3JldmlzaW9uGAMgASgEImAKElJlcG9ydEVycm9yUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiFQoTUmVwb3J0RXJyb3JSZXNwb25zZSJbChBIZWFydGJlYXRSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAkSDwoHYWRkcmVzcxgDIAEoCRIQCghkcmFpbmluZxgEIAEoCCJKChFIZWFydGJlYXRSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoDRIPCgdkcmFpbmVkGAIgASgIEhIKCnVuYXNzaWduZWQYAyABKAgibQoeQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSLQoGc2NoZW1hGAIgASgLMh0ubWlsbHJhY2UudjEuQ29sbGVjdGlvblNjaGVtYRIOCgZzaGFyZHMYAyABKA0iTgofQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb25SZXNwb25zZRIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiIsChxDYXRhbG9nRHJvcENvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiHwodQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVzcG9uc2UiWwodQ2F0YWxvZ0FsdGVyQ29sbGVjdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIsCgphZGRfZmllbGRzGAIgAygLMhgubWlsbHJhY2UudjEuRmllbGRTY2hlbWEiTQoeQ2F0YWxvZ0FsdGVyQ29sbGVjdGlvblJlc3BvbnNlEisKCmNvbGxlY3Rpb24YASABKAsyFy5taWxscmFjZS52MS5Db2xsZWN0aW9uIjAKIENhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiUAohQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlc3BvbnNlEisKCmNvbGxlY3Rpb24YASABKAsyFy5taWxscmFjZS52MS5Db2xsZWN0aW9uIh8KHUNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXF1ZXN0Ik4KHkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRIsCgtjb2xsZWN0aW9ucxgBIAMoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iRgodQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiSwoeQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlc3BvbnNlEikKCXBhcnRpdGlvbhgBIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiJEChtDYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiHgocQ2F0YWxvZ0Ryb3BQYXJ0aXRpb25SZXNwb25zZSI9CgtSZXNvdXJjZUtleRIOCgZkb21haW4YASABKAkSCwoDa2V5GAIgASgJEhEKCWV4Y2x1c2l2ZRgDIAEoCCKWAQoQQnJvYWRjYXN0UmVxdWVzdBIlCgdtZXNzYWdlGAEgASgLMhQubWlsbHJhY2UudjEuTWVzc2FnZRIRCgl2Y2hhbm5lbHMYAiADKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAMgASgJEi8KDXJlc291cmNlX2tleXMYBCADKAsyGC5taWxscmFjZS52MS5SZXNvdXJjZUtleSJnChFCcm9hZGNhc3RSZXNwb25zZRIUCgxicm9hZGNhc3RfaWQYASABKAQSKQoGY29waWVzGAIgAygLMhkubWlsbHJhY2UudjEuVmNoYW5uZWxDb3B5EhEKCWR1cGxpY2F0ZRgDIAEoCCJSCgxWY2hhbm5lbENvcHkSEAoIdmNoYW5uZWwYASABKAkSIgoCaWQYAiABKAsyFi5taWxscmFjZS52MS5NZXNzYWdlSWQSDAoEdGljaxgDIAEoBCI0CgpBY2tSZXF1ZXN0EhQKDGJyb2FkY2FzdF9pZBgBIAEoBBIQCgh2Y2hhbm5lbBgCIAEoCSINCgtBY2tSZXNwb25zZSIqChlBbGxvY2F0ZVRpbWVzdGFtcHNSZXF1ZXN0Eg0KBWNvdW50GAEgASgNIkwKGkFsbG9jYXRlVGltZXN0YW1wc1Jlc3BvbnNlEg0KBWZpcnN0GAEgASgEEg0KBWNvdW50GAIgASgNEhAKCGxlYXNlX21zGAMgASgNIiMKEkFsbG9jYXRlSWRzUmVxdWVzdBINCgVjb3VudBgBIAEoDSIzChNBbGxvY2F0ZUlkc1Jlc3BvbnNlEg0KBWZpcnN0GAEgASgDEg0KBWNvdW50GAIgASgNIhkKF0dldENsdXN0ZXJTdGF0dXNSZXF1ZXN0InIKCk5vZGVTdGF0dXMSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBWFsaXZlGAMgASgIEhAKCGRyYWluaW5nGAQgASgIEhEKCXBjaGFubmVscxgFIAEoDRIOCgZmcm96ZW4YBiABKAgixwEKDlBjaGFubmVsU3RhdHVzEgwKBG5hbWUYASABKAkSDAoEdGVybRgCIAEoBBINCgVzdGF0ZRgDIAEoCRIPCgdub2RlX2lkGAQgASgJEhEKCXZjaGFubmVscxgFIAEoDRIjCgN3YWwYBiABKAsyFi5taWxscmFjZS52MS5XYWxTdGF0dXMSEwoLYXNzaWduZWRfbXMYByABKAQSEwoLdHJhbnNmZXJyZWQYCCABKAgSFwoPZm9ybWVyX25vZGVfaWRzGAkgAygJIkoKDUJhbGFuY2VTdGF0dXMSDgoGcG9saWN5GAEgASgJEhcKD2FsbG93X3JlYmFsYW5jZRgCIAEoCBIQCghwb2xpY2llcxgDIAMoCSLQAQoJV2FsU3RhdHVzEgwKBG5hbWUYASABKAkSDAoEdGVybRgCIAEoBBIWCg5maXJzdF9zZXF1ZW5jZRgDIAEoBBIVCg1uZXh0X3NlcXVlbmNlGAQgASgEEhEKCWxhc3RfdGljaxgFIAEoBBIUCgxmbHVzaGVkX3RpY2sYBiABKAQSFAoMZ3Jvd2luZ19yb3dzGAcgASgEEhUKDWdyb3dpbmdfYnl0ZXMYCCABKAQSDwoHcHJvYmxlbRgJIAEoCRIRCglyZWFkX3RpY2sYCiABKAQi5gEKGEdldENsdXN0ZXJTdGF0dXNSZXNwb25zZRImCgVub2RlcxgBIAMoCzIXLm1pbGxyYWNlLnYxLk5vZGVTdGF0dXMSLgoJcGNoYW5uZWxzGAIgAygLMhsubWlsbHJhY2UudjEuUGNoYW5uZWxTdGF0dXMSEwoLY29sbGVjdGlvbnMYAyABKA0SKwoHYmFsYW5jZRgEIAEoCzIaLm1pbGxyYWNlLnYxLkJhbGFuY2VTdGF0dXMSMAoKYnJvYWRjYXN0cxgFIAMoCzIcLm1pbGxyYWNlLnYxLkJyb2FkY2FzdFN0YXR1cyLaAQoPQnJvYWRjYXN0U3RhdHVzEgoKAmlkGAEgASgEEiYKBHR5cGUYAiABKA4yGC5taWxscmFjZS52MS5NZXNzYWdlVHlwZRIvCg1yZXNvdXJjZV9rZXlzGAMgAygLMhgubWlsbHJhY2UudjEuUmVzb3VyY2VLZXkSDQoFc3RhdGUYBCABKAkSMAoGY29waWVzGAUgAygLMiAubWlsbHJhY2UudjEuQnJvYWRjYXN0Q29weVN0YXR1cxIQCghzaW5jZV9tcxgGIAEoBBIPCgdwcm9ibGVtGAcgASgJIlkKE0Jyb2FkY2FzdENvcHlTdGF0dXMSEAoIdmNoYW5uZWwYASABKAkSDQoFc3RhdGUYAiABKAkSEAoIZmFpbHVyZXMYAyABKA0SDwoHcHJvYmxlbRgEIAEoCSI8ChVBYm9ydEJyb2FkY2FzdFJlcXVlc3QSFAoMYnJvYWRjYXN0X2lkGAEgASgEEg0KBWZvcmNlGAIgASgJIhgKFkFib3J0QnJvYWRjYXN0UmVzcG9uc2UiJAoRRnJlZXplTm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCSIUChJGcmVlemVOb2RlUmVzcG9uc2UiJgoTVW5mcmVlemVOb2RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJIhYKFFVuZnJlZXplTm9kZVJlc3BvbnNlIjwKF1RyYW5zZmVyUGNoYW5uZWxSZXF1ZXN0EhAKCHBjaGFubmVsGAEgASgJEg8KB25vZGVfaWQYAiABKAkiKAoYVHJhbnNmZXJQY2hhbm5lbFJlc3BvbnNlEgwKBHRlcm0YASABKAQiXgoaVXBkYXRlQmFsYW5jZVBvbGljeVJlcXVlc3QSDgoGcG9saWN5GAEgASgJEhwKD2FsbG93X3JlYmFsYW5jZRgCIAEoCEgAiAEBQhIKEF9hbGxvd19yZWJhbGFuY2UiSgobVXBkYXRlQmFsYW5jZVBvbGljeVJlc3BvbnNlEisKB2JhbGFuY2UYASABKAsyGi5taWxscmFjZS52MS5CYWxhbmNlU3RhdHVzMrABChFBc3NpZ25tZW50U2VydmljZRJJCghEaXNjb3ZlchIcLm1pbGxyYWNlLnYxLkRpc2NvdmVyUmVxdWVzdBodLm1pbGxyYWNlLnYxLkRpc2NvdmVyUmVzcG9uc2UwARJQCgtSZXBvcnRFcnJvchIfLm1pbGxyYWNlLnYxLlJlcG9ydEVycm9yUmVxdWVzdBogLm1pbGxyYWNlLnYxLlJlcG9ydEVycm9yUmVzcG9uc2UyXwoRTWVtYmVyc2hpcFNlcnZpY2USSgoJSGVhcnRiZWF0Eh0ubWlsbHJhY2UudjEuSGVhcnRiZWF0UmVxdWVzdBoeLm1pbGxyYWNlLnYxLkhlYXJ0YmVhdFJlc3BvbnNlMrgGCg5DYXRhbG9nU2VydmljZRJ0ChdDYXRhbG9nQ3JlYXRlQ29sbGVjdGlvbhIrLm1pbGxyYWNlLnYxLkNhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVxdWVzdBosLm1pbGxyYWNlLnYxLkNhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVzcG9uc2USbgoVQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uEikubWlsbHJhY2UudjEuQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVxdWVzdBoqLm1pbGxyYWNlLnYxLkNhdGFsb2dEcm9wQ29sbGVjdGlvblJlc3BvbnNlEnoKGUNhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb24SLS5taWxscmFjZS52MS5DYXRhbG9nRGVzY3JpYmVDb2xsZWN0aW9uUmVxdWVzdBouLm1pbGxyYWNlLnYxLkNhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXNwb25zZRJxChZDYXRhbG9nTGlzdENvbGxlY3Rpb25zEioubWlsbHJhY2UudjEuQ2F0YWxvZ0xpc3RDb2xsZWN0aW9uc1JlcXVlc3QaKy5taWxscmFjZS52MS5DYXRhbG9nTGlzdENvbGxlY3Rpb25zUmVzcG9uc2UScQoWQ2F0YWxvZ0FsdGVyQ29sbGVjdGlvbhIqLm1pbGxyYWNlLnYxLkNhdGFsb2dBbHRlckNvbGxlY3Rpb25SZXF1ZXN0GisubWlsbHJhY2UudjEuQ2F0YWxvZ0FsdGVyQ29sbGVjdGlvblJlc3BvbnNlEnEKFkNhdGFsb2dDcmVhdGVQYXJ0aXRpb24SKi5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlUGFydGl0aW9uUmVxdWVzdBorLm1pbGxyYWNlLnYxLkNhdGFsb2dDcmVhdGVQYXJ0aXRpb25SZXNwb25zZRJrChRDYXRhbG9nRHJvcFBhcnRpdGlvbhIoLm1pbGxyYWNlLnYxLkNhdGFsb2dEcm9wUGFydGl0aW9uUmVxdWVzdBopLm1pbGxyYWNlLnYxLkNhdGFsb2dEcm9wUGFydGl0aW9uUmVzcG9uc2UymAEKEEJyb2FkY2FzdFNlcnZpY2USSgoJQnJvYWRjYXN0Eh0ubWlsbHJhY2UudjEuQnJvYWRjYXN0UmVxdWVzdBoeLm1pbGxyYWNlLnYxLkJyb2FkY2FzdFJlc3BvbnNlEjgKA0FjaxIXLm1pbGxyYWNlLnYxLkFja1JlcXVlc3QaGC5taWxscmFjZS52MS5BY2tSZXNwb25zZTLLAQoQQWxsb2NhdG9yU2VydmljZRJlChJBbGxvY2F0ZVRpbWVzdGFtcHMSJi5taWxscmFjZS52MS5BbGxvY2F0ZVRpbWVzdGFtcHNSZXF1ZXN0GicubWlsbHJhY2UudjEuQWxsb2NhdGVUaW1lc3RhbXBzUmVzcG9uc2USUAoLQWxsb2NhdGVJZHMSHy5taWxscmFjZS52MS5BbGxvY2F0ZUlkc1JlcXVlc3QaIC5taWxscmFjZS52MS5BbGxvY2F0ZUlkc1Jlc3BvbnNlMrkECgxBZG1pblNlcnZpY2USXwoQR2V0Q2x1c3RlclN0YXR1cxIkLm1pbGxyYWNlLnYxLkdldENsdXN0ZXJTdGF0dXNSZXF1ZXN0GiUubWlsbHJhY2UudjEuR2V0Q2x1c3RlclN0YXR1c1Jlc3BvbnNlEk0KCkZyZWV6ZU5vZGUSHi5taWxscmFjZS52MS5GcmVlemVOb2RlUmVxdWVzdBofLm1pbGxyYWNlLnYxLkZyZWV6ZU5vZGVSZXNwb25zZRJTCgxVbmZyZWV6ZU5vZGUSIC5taWxscmFjZS52MS5VbmZyZWV6ZU5vZGVSZXF1ZXN0GiEubWlsbHJhY2UudjEuVW5mcmVlemVOb2RlUmVzcG9uc2USXwoQVHJhbnNmZXJQY2hhbm5lbBIkLm1pbGxyYWNlLnYxLlRyYW5zZmVyUGNoYW5uZWxSZXF1ZXN0GiUubWlsbHJhY2UudjEuVHJhbnNmZXJQY2hhbm5lbFJlc3BvbnNlEmgKE1VwZGF0ZUJhbGFuY2VQb2xpY3kSJy5taWxscmFjZS52MS5VcGRhdGVCYWxhbmNlUG9saWN5UmVxdWVzdBooLm1pbGxyYWNlLnYxLlVwZGF0ZUJhbGFuY2VQb2xpY3lSZXNwb25zZRJZCg5BYm9ydEJyb2FkY2FzdBIiLm1pbGxyYWNlLnYxLkFib3J0QnJvYWRjYXN0UmVxdWVzdBojLm1pbGxyYWNlLnYxLkFib3J0QnJvYWRjYXN0UmVzcG9uc2ViBnByb3RvMw", [file_millrace_v1_message, file_millrace_v1_schema]);
+  fileDesc("ChdtaWxscmFjZS92MS9jb29yZC5wcm90bxILbWlsbHJhY2UudjEiEQoPRGlzY292ZXJSZXF1ZXN0IjoKEUFzc2lnbm1lbnRWZXJzaW9uEhMKC2Nvb3JkaW5hdG9yGAEgASgEEhAKCHJldmlzaW9uGAIgASgEIioKDFBjaGFubmVsVGVybRIMCgRuYW1lGAEgASgJEgwKBHRlcm0YAiABKAQiYAoOTm9kZUFzc2lnbm1lbnQSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKCXBjaGFubmVscxgDIAMoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybSKJAQoQRGlzY292ZXJSZXNwb25zZRIvCgd2ZXJzaW9uGAEgASgLMh4ubWlsbHJhY2UudjEuQXNzaWdubWVudFZlcnNpb24SKgoFbm9kZXMYAiADKAsyGy5taWxscmFjZS52MS5Ob2RlQXNzaWdubWVudBIYChBjYXRhbG9nX3JldmlzaW9uGAMgASgEImAKElJlcG9ydEVycm9yUmVxdWVzdBIrCghwY2hhbm5lbBgBIAEoCzIZLm1pbGxyYWNlLnYxLlBjaGFubmVsVGVybRIMCgRjb2RlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiFQoTUmVwb3J0RXJyb3JSZXNwb25zZSJbChBIZWFydGJlYXRSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAkSDwoHYWRkcmVzcxgDIAEoCRIQCghkcmFpbmluZxgEIAEoCCJKChFIZWFydGJlYXRSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoDRIPCgdkcmFpbmVkGAIgASgIEhIKCnVuYXNzaWduZWQYAyABKAgibQoeQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSLQoGc2NoZW1hGAIgASgLMh0ubWlsbHJhY2UudjEuQ29sbGVjdGlvblNjaGVtYRIOCgZzaGFyZHMYAyABKA0iTgofQ2F0YWxvZ0NyZWF0ZUNvbGxlY3Rpb25SZXNwb25zZRIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiIsChxDYXRhbG9nRHJvcENvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiHwodQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVzcG9uc2UiWwodQ2F0YWxvZ0FsdGVyQ29sbGVjdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIsCgphZGRfZmllbGRzGAIgAygLMhgubWlsbHJhY2UudjEuRmllbGRTY2hlbWEiTQoeQ2F0YWxvZ0FsdGVyQ29sbGVjdGlvblJlc3BvbnNlEisKCmNvbGxlY3Rpb24YASABKAsyFy5taWxscmFjZS52MS5Db2xsZWN0aW9uIjAKIENhdGFsb2dUcnVuY2F0ZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiIwohQ2F0YWxvZ1RydW5jYXRlQ29sbGVjdGlvblJlc3BvbnNlIjAKIENhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiUAohQ2F0YWxvZ0Rlc2NyaWJlQ29sbGVjdGlvblJlc3BvbnNlEisKCmNvbGxlY3Rpb24YASABKAsyFy5taWxscmFjZS52MS5Db2xsZWN0aW9uIh8KHUNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXF1ZXN0Ik4KHkNhdGFsb2dMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRIsCgtjb2xsZWN0aW9ucxgBIAMoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iRgodQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiSwoeQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlc3BvbnNlEikKCXBhcnRpdGlvbhgBIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiJEChtDYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiHgocQ2F0YWxvZ0Ryb3BQYXJ0aXRpb25SZXNwb25zZSI9CgtSZXNvdXJjZUtleRIOCgZkb21haW4YASABKAkSCwoDa2V5GAIgASgJEhEKCWV4Y2x1c2l2ZRgDIAEoCCKWAQoQQnJvYWRjYXN0UmVxdWVzdBIlCgdtZXNzYWdlGAEgASgLMhQubWlsbHJhY2UudjEuTWVzc2FnZRIRCgl2Y2hhbm5lbHMYAiADKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAMgASgJEi8KDXJlc291cmNlX2tleXMYBCADKAsyGC5taWxscmFjZS52MS5SZXNvdXJjZUtleSJnChFCcm9hZGNhc3RSZXNwb25zZRIUCgxicm9hZGNhc3RfaWQYASABKAQSKQoGY29waWVzGAIgAygLMhkubWlsbHJhY2UudjEuVmNoYW5uZWxDb3B5EhEKCWR1cGxpY2F0ZRgDIAEoCCJSCgxWY2hhbm5lbENvcHkSEAoIdmNoYW5uZWwYASABKAkSIgoCaWQYAiABKAsyFi5taWxscmFjZS52MS5NZXNzYWdlSWQSDAoEdGljaxgDIAEoBCI0CgpBY2tSZXF1ZXN0EhQKDGJyb2FkY2FzdF9pZBgBIAEoBBIQCgh2Y2hhbm5lbBgCIAEoCSINCgtBY2tSZXNwb25zZSIqChlBbGxvY2F0ZVRpbWVzdGFtcHNSZXF1ZXN0Eg0KBWNvdW50GAEgASgNIkwKGkFsbG9jYXRlVGltZXN0YW1wc1Jlc3BvbnNlEg0KBWZpcnN0GAEgASgEEg0KBWNvdW50GAIgASgNEhAKCGxlYXNlX21zGAMgASgNIiMKEkFsbG9jYXRlSWRzUmVxdWVzdBINCgVjb3VudBgBIAEoDSIzChNBbGxvY2F0ZUlkc1Jlc3BvbnNlEg0KBWZpcnN0GAEgASgDEg0KBWNvdW50GAIgASgNIhkKF0dldENsdXN0ZXJTdGF0dXNSZXF1ZXN0InIKCk5vZGVTdGF0dXMSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBWFsaXZlGAMgASgIEhAKCGRyYWluaW5nGAQgASgIEhEKCXBjaGFubmVscxgFIAEoDRIOCgZmcm96ZW4YBiABKAgixwEKDlBjaGFubmVsU3RhdHVzEgwKBG5hbWUYASABKAkSDAoEdGVybRgCIAEoBBINCgVzdGF0ZRgDIAEoCRIPCgdub2RlX2lkGAQgASgJEhEKCXZjaGFubmVscxgFIAEoDRIjCgN3YWwYBiABKAsyFi5taWxscmFjZS52MS5XYWxTdGF0dXMSEwoLYXNzaWduZWRfbXMYByABKAQSEwoLdHJhbnNmZXJyZWQYCCABKAgSFwoPZm9ybWVyX25vZGVfaWRzGAkgAygJIkoKDUJhbGFuY2VTdGF0dXMSDgoGcG9saWN5GAEgASgJEhcKD2FsbG93X3JlYmFsYW5jZRgCIAEoCBIQCghwb2xpY2llcxgDIAMoCSLQAQoJV2FsU3RhdHVzEgwKBG5hbWUYASABKAkSDAoEdGVybRgCIAEoBBIWCg5maXJzdF9zZXF1ZW5jZRgDIAEoBBIVCg1uZXh0X3NlcXVlbmNlGAQgASgEEhEKCWxhc3RfdGljaxgFIAEoBBIUCgxmbHVzaGVkX3RpY2sYBiABKAQSFAoMZ3Jvd2luZ19yb3dzGAcgASgEEhUKDWdyb3dpbmdfYnl0ZXMYCCABKAQSDwoHcHJvYmxlbRgJIAEoCRIRCglyZWFkX3RpY2sYCiABKAQi5gEKGEdldENsdXN0ZXJTdGF0dXNSZXNwb25zZRImCgVub2RlcxgBIAMoCzIXLm1pbGxyYWNlLnYxLk5vZGVTdGF0dXMSLgoJcGNoYW5uZWxzGAIgAygLMhsubWlsbHJhY2UudjEuUGNoYW5uZWxTdGF0dXMSEwoLY29sbGVjdGlvbnMYAyABKA0SKwoHYmFsYW5jZRgEIAEoCzIaLm1pbGxyYWNlLnYxLkJhbGFuY2VTdGF0dXMSMAoKYnJvYWRjYXN0cxgFIAMoCzIcLm1pbGxyYWNlLnYxLkJyb2FkY2FzdFN0YXR1cyLaAQoPQnJvYWRjYXN0U3RhdHVzEgoKAmlkGAEgASgEEiYKBHR5cGUYAiABKA4yGC5taWxscmFjZS52MS5NZXNzYWdlVHlwZRIvCg1yZXNvdXJjZV9rZXlzGAMgAygLMhgubWlsbHJhY2UudjEuUmVzb3VyY2VLZXkSDQoFc3RhdGUYBCABKAkSMAoGY29waWVzGAUgAygLMiAubWlsbHJhY2UudjEuQnJvYWRjYXN0Q29weVN0YXR1cxIQCghzaW5jZV9tcxgGIAEoBBIPCgdwcm9ibGVtGAcgASgJIlkKE0Jyb2FkY2FzdENvcHlTdGF0dXMSEAoIdmNoYW5uZWwYASABKAkSDQoFc3RhdGUYAiABKAkSEAoIZmFpbHVyZXMYAyABKA0SDwoHcHJvYmxlbRgEIAEoCSI8ChVBYm9ydEJyb2FkY2FzdFJlcXVlc3QSFAoMYnJvYWRjYXN0X2lkGAEgASgEEg0KBWZvcmNlGAIgASgJIhgKFkFib3J0QnJvYWRjYXN0UmVzcG9uc2UiJAoRRnJlZXplTm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCSIUChJGcmVlemVOb2RlUmVzcG9uc2UiJgoTVW5mcmVlemVOb2RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJIhYKFFVuZnJlZXplTm9kZVJlc3BvbnNlIjwKF1RyYW5zZmVyUGNoYW5uZWxSZXF1ZXN0EhAKCHBjaGFubmVsGAEgASgJEg8KB25vZGVfaWQYAiABKAkiKAoYVHJhbnNmZXJQY2hhbm5lbFJlc3BvbnNlEgwKBHRlcm0YASABKAQiXgoaVXBkYXRlQmFsYW5jZVBvbGljeVJlcXVlc3QSDgoGcG9saWN5GAEgASgJEhwKD2FsbG93X3JlYmFsYW5jZRgCIAEoCEgAiAEBQhIKEF9hbGxvd19yZWJhbGFuY2UiSgobVXBkYXRlQmFsYW5jZVBvbGljeVJlc3BvbnNlEisKB2JhbGFuY2UYASABKAsyGi5taWxscmFjZS52MS5CYWxhbmNlU3RhdHVzMrABChFBc3NpZ25tZW50U2VydmljZRJJCghEaXNjb3ZlchIcLm1pbGxyYWNlLnYxLkRpc2NvdmVyUmVxdWVzdBodLm1pbGxyYWNlLnYxLkRpc2NvdmVyUmVzcG9uc2UwARJQCgtSZXBvcnRFcnJvchIfLm1pbGxyYWNlLnYxLlJlcG9ydEVycm9yUmVxdWVzdBogLm1pbGxyYWNlLnYxLlJlcG9ydEVycm9yUmVzcG9uc2UyXwoRTWVtYmVyc2hpcFNlcnZpY2USSgoJSGVhcnRiZWF0Eh0ubWlsbHJhY2UudjEuSGVhcnRiZWF0UmVxdWVzdBoeLm1pbGxyYWNlLnYxLkhlYXJ0YmVhdFJlc3BvbnNlMrQHCg5DYXRhbG9nU2VydmljZRJ0ChdDYXRhbG9nQ3JlYXRlQ29sbGVjdGlvbhIrLm1pbGxyYWNlLnYxLkNhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVxdWVzdBosLm1pbGxyYWNlLnYxLkNhdGFsb2dDcmVhdGVDb2xsZWN0aW9uUmVzcG9uc2USbgoVQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uEikubWlsbHJhY2UudjEuQ2F0YWxvZ0Ryb3BDb2xsZWN0aW9uUmVxdWVzdBoqLm1pbGxyYWNlLnYxLkNhdGFsb2dEcm9wQ29sbGVjdGlvblJlc3BvbnNlEnoKGUNhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb24SLS5taWxscmFjZS52MS5DYXRhbG9nRGVzY3JpYmVDb2xsZWN0aW9uUmVxdWVzdBouLm1pbGxyYWNlLnYxLkNhdGFsb2dEZXNjcmliZUNvbGxlY3Rpb25SZXNwb25zZRJxChZDYXRhbG9nTGlzdENvbGxlY3Rpb25zEioubWlsbHJhY2UudjEuQ2F0YWxvZ0xpc3RDb2xsZWN0aW9uc1JlcXVlc3QaKy5taWxscmFjZS52MS5DYXRhbG9nTGlzdENvbGxlY3Rpb25zUmVzcG9uc2UScQoWQ2F0YWxvZ0FsdGVyQ29sbGVjdGlvbhIqLm1pbGxyYWNlLnYxLkNhdGFsb2dBbHRlckNvbGxlY3Rpb25SZXF1ZXN0GisubWlsbHJhY2UudjEuQ2F0YWxvZ0FsdGVyQ29sbGVjdGlvblJlc3BvbnNlEnoKGUNhdGFsb2dUcnVuY2F0ZUNvbGxlY3Rpb24SLS5taWxscmFjZS52MS5DYXRhbG9nVHJ1bmNhdGVDb2xsZWN0aW9uUmVxdWVzdBouLm1pbGxyYWNlLnYxLkNhdGFsb2dUcnVuY2F0ZUNvbGxlY3Rpb25SZXNwb25zZRJxChZDYXRhbG9nQ3JlYXRlUGFydGl0aW9uEioubWlsbHJhY2UudjEuQ2F0YWxvZ0NyZWF0ZVBhcnRpdGlvblJlcXVlc3QaKy5taWxscmFjZS52MS5DYXRhbG9nQ3JlYXRlUGFydGl0aW9uUmVzcG9uc2USawoUQ2F0YWxvZ0Ryb3BQYXJ0aXRpb24SKC5taWxscmFjZS52MS5DYXRhbG9nRHJvcFBhcnRpdGlvblJlcXVlc3QaKS5taWxscmFjZS52MS5DYXRhbG9nRHJvcFBhcnRpdGlvblJlc3BvbnNlMpgBChBCcm9hZGNhc3RTZXJ2aWNlEkoKCUJyb2FkY2FzdBIdLm1pbGxyYWNlLnYxLkJyb2FkY2FzdFJlcXVlc3QaHi5taWxscmFjZS52MS5Ccm9hZGNhc3RSZXNwb25zZRI4CgNBY2sSFy5taWxscmFjZS52MS5BY2tSZXF1ZXN0GhgubWlsbHJhY2UudjEuQWNrUmVzcG9uc2UyywEKEEFsbG9jYXRvclNlcnZpY2USZQoSQWxsb2NhdGVUaW1lc3RhbXBzEiYubWlsbHJhY2UudjEuQWxsb2NhdGVUaW1lc3RhbXBzUmVxdWVzdBonLm1pbGxyYWNlLnYxLkFsbG9jYXRlVGltZXN0YW1wc1Jlc3BvbnNlElAKC0FsbG9jYXRlSWRzEh8ubWlsbHJhY2UudjEuQWxsb2NhdGVJZHNSZXF1ZXN0GiAubWlsbHJhY2UudjEuQWxsb2NhdGVJZHNSZXNwb25zZTK5BAoMQWRtaW5TZXJ2aWNlEl8KEEdldENsdXN0ZXJTdGF0dXMSJC5taWxscmFjZS52MS5HZXRDbHVzdGVyU3RhdHVzUmVxdWVzdBolLm1pbGxyYWNlLnYxLkdldENsdXN0ZXJTdGF0dXNSZXNwb25zZRJNCgpGcmVlemVOb2RlEh4ubWlsbHJhY2UudjEuRnJlZXplTm9kZVJlcXVlc3QaHy5taWxscmFjZS52MS5GcmVlemVOb2RlUmVzcG9uc2USUwoMVW5mcmVlemVOb2RlEiAubWlsbHJhY2UudjEuVW5mcmVlemVOb2RlUmVxdWVzdBohLm1pbGxyYWNlLnYxLlVuZnJlZXplTm9kZVJlc3BvbnNlEl8KEFRyYW5zZmVyUGNoYW5uZWwSJC5taWxscmFjZS52MS5UcmFuc2ZlclBjaGFubmVsUmVxdWVzdBolLm1pbGxyYWNlLnYxLlRyYW5zZmVyUGNoYW5uZWxSZXNwb25zZRJoChNVcGRhdGVCYWxhbmNlUG9saWN5EicubWlsbHJhY2UudjEuVXBkYXRlQmFsYW5jZVBvbGljeVJlcXVlc3QaKC5taWxscmFjZS52MS5VcGRhdGVCYWxhbmNlUG9saWN5UmVzcG9uc2USWQoOQWJvcnRCcm9hZGNhc3QSIi5taWxscmFjZS52MS5BYm9ydEJyb2FkY2FzdFJlcXVlc3QaIy5taWxscmFjZS52MS5BYm9ydEJyb2FkY2FzdFJlc3BvbnNlYgZwcm90bzM", [file_millrace_v1_message, file_millrace_v1_schema]);
 
 /**
  * @generated from message millrace.v1.DiscoverRequest
@@ -379,6 +379,36 @@ export const CatalogAlterCollectionResponseSchema: GenMessage<CatalogAlterCollec
   messageDesc(file_millrace_v1_coord, 14);
 
 /**
+ * @generated from message millrace.v1.CatalogTruncateCollectionRequest
+ */
+export type CatalogTruncateCollectionRequest = Message<"millrace.v1.CatalogTruncateCollectionRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message millrace.v1.CatalogTruncateCollectionRequest.
+ * Use `create(CatalogTruncateCollectionRequestSchema)` to create a new message.
+ */
+export const CatalogTruncateCollectionRequestSchema: GenMessage<CatalogTruncateCollectionRequest> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 15);
+
+/**
+ * @generated from message millrace.v1.CatalogTruncateCollectionResponse
+ */
+export type CatalogTruncateCollectionResponse = Message<"millrace.v1.CatalogTruncateCollectionResponse"> & {
+};
+
+/**
+ * Describes the message millrace.v1.CatalogTruncateCollectionResponse.
+ * Use `create(CatalogTruncateCollectionResponseSchema)` to create a new message.
+ */
+export const CatalogTruncateCollectionResponseSchema: GenMessage<CatalogTruncateCollectionResponse> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_coord, 16);
+
+/**
  * @generated from message millrace.v1.CatalogDescribeCollectionRequest
  */
 export type CatalogDescribeCollectionRequest = Message<"millrace.v1.CatalogDescribeCollectionRequest"> & {
@@ -393,7 +423,7 @@ export type CatalogDescribeCollectionRequest = Message<"millrace.v1.CatalogDescr
  * Use `create(CatalogDescribeCollectionRequestSchema)` to create a new message.
  */
 export const CatalogDescribeCollectionRequestSchema: GenMessage<CatalogDescribeCollectionRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 15);
+  messageDesc(file_millrace_v1_coord, 17);
 
 /**
  * @generated from message millrace.v1.CatalogDescribeCollectionResponse
@@ -410,7 +440,7 @@ export type CatalogDescribeCollectionResponse = Message<"millrace.v1.CatalogDesc
  * Use `create(CatalogDescribeCollectionResponseSchema)` to create a new message.
  */
 export const CatalogDescribeCollectionResponseSchema: GenMessage<CatalogDescribeCollectionResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 16);
+  messageDesc(file_millrace_v1_coord, 18);
 
 /**
  * @generated from message millrace.v1.CatalogListCollectionsRequest
@@ -423,7 +453,7 @@ export type CatalogListCollectionsRequest = Message<"millrace.v1.CatalogListColl
  * Use `create(CatalogListCollectionsRequestSchema)` to create a new message.
  */
 export const CatalogListCollectionsRequestSchema: GenMessage<CatalogListCollectionsRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 17);
+  messageDesc(file_millrace_v1_coord, 19);
 
 /**
  * @generated from message millrace.v1.CatalogListCollectionsResponse
@@ -440,7 +470,7 @@ export type CatalogListCollectionsResponse = Message<"millrace.v1.CatalogListCol
  * Use `create(CatalogListCollectionsResponseSchema)` to create a new message.
  */
 export const CatalogListCollectionsResponseSchema: GenMessage<CatalogListCollectionsResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 18);
+  messageDesc(file_millrace_v1_coord, 20);
 
 /**
  * @generated from message millrace.v1.CatalogCreatePartitionRequest
@@ -462,7 +492,7 @@ export type CatalogCreatePartitionRequest = Message<"millrace.v1.CatalogCreatePa
  * Use `create(CatalogCreatePartitionRequestSchema)` to create a new message.
  */
 export const CatalogCreatePartitionRequestSchema: GenMessage<CatalogCreatePartitionRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 19);
+  messageDesc(file_millrace_v1_coord, 21);
 
 /**
  * @generated from message millrace.v1.CatalogCreatePartitionResponse
@@ -479,7 +509,7 @@ export type CatalogCreatePartitionResponse = Message<"millrace.v1.CatalogCreateP
  * Use `create(CatalogCreatePartitionResponseSchema)` to create a new message.
  */
 export const CatalogCreatePartitionResponseSchema: GenMessage<CatalogCreatePartitionResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 20);
+  messageDesc(file_millrace_v1_coord, 22);
 
 /**
  * @generated from message millrace.v1.CatalogDropPartitionRequest
@@ -501,7 +531,7 @@ export type CatalogDropPartitionRequest = Message<"millrace.v1.CatalogDropPartit
  * Use `create(CatalogDropPartitionRequestSchema)` to create a new message.
  */
 export const CatalogDropPartitionRequestSchema: GenMessage<CatalogDropPartitionRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 21);
+  messageDesc(file_millrace_v1_coord, 23);
 
 /**
  * @generated from message millrace.v1.CatalogDropPartitionResponse
@@ -514,7 +544,7 @@ export type CatalogDropPartitionResponse = Message<"millrace.v1.CatalogDropParti
  * Use `create(CatalogDropPartitionResponseSchema)` to create a new message.
  */
 export const CatalogDropPartitionResponseSchema: GenMessage<CatalogDropPartitionResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 22);
+  messageDesc(file_millrace_v1_coord, 24);
 
 /**
  * Something that broadcasts may conflict on.
@@ -547,7 +577,7 @@ export type ResourceKey = Message<"millrace.v1.ResourceKey"> & {
  * Use `create(ResourceKeySchema)` to create a new message.
  */
 export const ResourceKeySchema: GenMessage<ResourceKey> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 23);
+  messageDesc(file_millrace_v1_coord, 25);
 
 /**
  * @generated from message millrace.v1.BroadcastRequest
@@ -588,7 +618,7 @@ export type BroadcastRequest = Message<"millrace.v1.BroadcastRequest"> & {
  * Use `create(BroadcastRequestSchema)` to create a new message.
  */
 export const BroadcastRequestSchema: GenMessage<BroadcastRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 24);
+  messageDesc(file_millrace_v1_coord, 26);
 
 /**
  * @generated from message millrace.v1.BroadcastResponse
@@ -617,7 +647,7 @@ export type BroadcastResponse = Message<"millrace.v1.BroadcastResponse"> & {
  * Use `create(BroadcastResponseSchema)` to create a new message.
  */
 export const BroadcastResponseSchema: GenMessage<BroadcastResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 25);
+  messageDesc(file_millrace_v1_coord, 27);
 
 /**
  * Where a copy of a broadcast stands.
@@ -646,7 +676,7 @@ export type VchannelCopy = Message<"millrace.v1.VchannelCopy"> & {
  * Use `create(VchannelCopySchema)` to create a new message.
  */
 export const VchannelCopySchema: GenMessage<VchannelCopy> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 26);
+  messageDesc(file_millrace_v1_coord, 28);
 
 /**
  * @generated from message millrace.v1.AckRequest
@@ -668,7 +698,7 @@ export type AckRequest = Message<"millrace.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 27);
+  messageDesc(file_millrace_v1_coord, 29);
 
 /**
  * @generated from message millrace.v1.AckResponse
@@ -681,7 +711,7 @@ export type AckResponse = Message<"millrace.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 28);
+  messageDesc(file_millrace_v1_coord, 30);
 
 /**
  * @generated from message millrace.v1.AllocateTimestampsRequest
@@ -700,7 +730,7 @@ export type AllocateTimestampsRequest = Message<"millrace.v1.AllocateTimestampsR
  * Use `create(AllocateTimestampsRequestSchema)` to create a new message.
  */
 export const AllocateTimestampsRequestSchema: GenMessage<AllocateTimestampsRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 29);
+  messageDesc(file_millrace_v1_coord, 31);
 
 /**
  * @generated from message millrace.v1.AllocateTimestampsResponse
@@ -731,7 +761,7 @@ export type AllocateTimestampsResponse = Message<"millrace.v1.AllocateTimestamps
  * Use `create(AllocateTimestampsResponseSchema)` to create a new message.
  */
 export const AllocateTimestampsResponseSchema: GenMessage<AllocateTimestampsResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 30);
+  messageDesc(file_millrace_v1_coord, 32);
 
 /**
  * @generated from message millrace.v1.AllocateIdsRequest
@@ -750,7 +780,7 @@ export type AllocateIdsRequest = Message<"millrace.v1.AllocateIdsRequest"> & {
  * Use `create(AllocateIdsRequestSchema)` to create a new message.
  */
 export const AllocateIdsRequestSchema: GenMessage<AllocateIdsRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 31);
+  messageDesc(file_millrace_v1_coord, 33);
 
 /**
  * @generated from message millrace.v1.AllocateIdsResponse
@@ -772,7 +802,7 @@ export type AllocateIdsResponse = Message<"millrace.v1.AllocateIdsResponse"> & {
  * Use `create(AllocateIdsResponseSchema)` to create a new message.
  */
 export const AllocateIdsResponseSchema: GenMessage<AllocateIdsResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 32);
+  messageDesc(file_millrace_v1_coord, 34);
 
 /**
  * @generated from message millrace.v1.GetClusterStatusRequest
@@ -785,7 +815,7 @@ export type GetClusterStatusRequest = Message<"millrace.v1.GetClusterStatusReque
  * Use `create(GetClusterStatusRequestSchema)` to create a new message.
  */
 export const GetClusterStatusRequestSchema: GenMessage<GetClusterStatusRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 33);
+  messageDesc(file_millrace_v1_coord, 35);
 
 /**
  * @generated from message millrace.v1.NodeStatus
@@ -831,7 +861,7 @@ export type NodeStatus = Message<"millrace.v1.NodeStatus"> & {
  * Use `create(NodeStatusSchema)` to create a new message.
  */
 export const NodeStatusSchema: GenMessage<NodeStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 34);
+  messageDesc(file_millrace_v1_coord, 36);
 
 /**
  * @generated from message millrace.v1.PchannelStatus
@@ -898,7 +928,7 @@ export type PchannelStatus = Message<"millrace.v1.PchannelStatus"> & {
  * Use `create(PchannelStatusSchema)` to create a new message.
  */
 export const PchannelStatusSchema: GenMessage<PchannelStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 35);
+  messageDesc(file_millrace_v1_coord, 37);
 
 /**
  * How pchannels are placed.
@@ -934,7 +964,7 @@ export type BalanceStatus = Message<"millrace.v1.BalanceStatus"> & {
  * Use `create(BalanceStatusSchema)` to create a new message.
  */
 export const BalanceStatusSchema: GenMessage<BalanceStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 36);
+  messageDesc(file_millrace_v1_coord, 38);
 
 /**
  * State of one pchannel's log at its owner.
@@ -1009,7 +1039,7 @@ export type WalStatus = Message<"millrace.v1.WalStatus"> & {
  * Use `create(WalStatusSchema)` to create a new message.
  */
 export const WalStatusSchema: GenMessage<WalStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 37);
+  messageDesc(file_millrace_v1_coord, 39);
 
 /**
  * @generated from message millrace.v1.GetClusterStatusResponse
@@ -1048,7 +1078,7 @@ export type GetClusterStatusResponse = Message<"millrace.v1.GetClusterStatusResp
  * Use `create(GetClusterStatusResponseSchema)` to create a new message.
  */
 export const GetClusterStatusResponseSchema: GenMessage<GetClusterStatusResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 38);
+  messageDesc(file_millrace_v1_coord, 40);
 
 /**
  * A broadcast that is under way.
@@ -1103,7 +1133,7 @@ export type BroadcastStatus = Message<"millrace.v1.BroadcastStatus"> & {
  * Use `create(BroadcastStatusSchema)` to create a new message.
  */
 export const BroadcastStatusSchema: GenMessage<BroadcastStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 39);
+  messageDesc(file_millrace_v1_coord, 41);
 
 /**
  * How far the copy of a broadcast in one vchannel is.
@@ -1143,7 +1173,7 @@ export type BroadcastCopyStatus = Message<"millrace.v1.BroadcastCopyStatus"> & {
  * Use `create(BroadcastCopyStatusSchema)` to create a new message.
  */
 export const BroadcastCopyStatusSchema: GenMessage<BroadcastCopyStatus> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 40);
+  messageDesc(file_millrace_v1_coord, 42);
 
 /**
  * @generated from message millrace.v1.AbortBroadcastRequest
@@ -1168,7 +1198,7 @@ export type AbortBroadcastRequest = Message<"millrace.v1.AbortBroadcastRequest">
  * Use `create(AbortBroadcastRequestSchema)` to create a new message.
  */
 export const AbortBroadcastRequestSchema: GenMessage<AbortBroadcastRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 41);
+  messageDesc(file_millrace_v1_coord, 43);
 
 /**
  * @generated from message millrace.v1.AbortBroadcastResponse
@@ -1181,7 +1211,7 @@ export type AbortBroadcastResponse = Message<"millrace.v1.AbortBroadcastResponse
  * Use `create(AbortBroadcastResponseSchema)` to create a new message.
  */
 export const AbortBroadcastResponseSchema: GenMessage<AbortBroadcastResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 42);
+  messageDesc(file_millrace_v1_coord, 44);
 
 /**
  * @generated from message millrace.v1.FreezeNodeRequest
@@ -1198,7 +1228,7 @@ export type FreezeNodeRequest = Message<"millrace.v1.FreezeNodeRequest"> & {
  * Use `create(FreezeNodeRequestSchema)` to create a new message.
  */
 export const FreezeNodeRequestSchema: GenMessage<FreezeNodeRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 43);
+  messageDesc(file_millrace_v1_coord, 45);
 
 /**
  * @generated from message millrace.v1.FreezeNodeResponse
@@ -1211,7 +1241,7 @@ export type FreezeNodeResponse = Message<"millrace.v1.FreezeNodeResponse"> & {
  * Use `create(FreezeNodeResponseSchema)` to create a new message.
  */
 export const FreezeNodeResponseSchema: GenMessage<FreezeNodeResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 44);
+  messageDesc(file_millrace_v1_coord, 46);
 
 /**
  * @generated from message millrace.v1.UnfreezeNodeRequest
@@ -1228,7 +1258,7 @@ export type UnfreezeNodeRequest = Message<"millrace.v1.UnfreezeNodeRequest"> & {
  * Use `create(UnfreezeNodeRequestSchema)` to create a new message.
  */
 export const UnfreezeNodeRequestSchema: GenMessage<UnfreezeNodeRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 45);
+  messageDesc(file_millrace_v1_coord, 47);
 
 /**
  * @generated from message millrace.v1.UnfreezeNodeResponse
@@ -1241,7 +1271,7 @@ export type UnfreezeNodeResponse = Message<"millrace.v1.UnfreezeNodeResponse"> &
  * Use `create(UnfreezeNodeResponseSchema)` to create a new message.
  */
 export const UnfreezeNodeResponseSchema: GenMessage<UnfreezeNodeResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 46);
+  messageDesc(file_millrace_v1_coord, 48);
 
 /**
  * @generated from message millrace.v1.TransferPchannelRequest
@@ -1263,7 +1293,7 @@ export type TransferPchannelRequest = Message<"millrace.v1.TransferPchannelReque
  * Use `create(TransferPchannelRequestSchema)` to create a new message.
  */
 export const TransferPchannelRequestSchema: GenMessage<TransferPchannelRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 47);
+  messageDesc(file_millrace_v1_coord, 49);
 
 /**
  * @generated from message millrace.v1.TransferPchannelResponse
@@ -1282,7 +1312,7 @@ export type TransferPchannelResponse = Message<"millrace.v1.TransferPchannelResp
  * Use `create(TransferPchannelResponseSchema)` to create a new message.
  */
 export const TransferPchannelResponseSchema: GenMessage<TransferPchannelResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 48);
+  messageDesc(file_millrace_v1_coord, 50);
 
 /**
  * @generated from message millrace.v1.UpdateBalancePolicyRequest
@@ -1308,7 +1338,7 @@ export type UpdateBalancePolicyRequest = Message<"millrace.v1.UpdateBalancePolic
  * Use `create(UpdateBalancePolicyRequestSchema)` to create a new message.
  */
 export const UpdateBalancePolicyRequestSchema: GenMessage<UpdateBalancePolicyRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 49);
+  messageDesc(file_millrace_v1_coord, 51);
 
 /**
  * @generated from message millrace.v1.UpdateBalancePolicyResponse
@@ -1325,7 +1355,7 @@ export type UpdateBalancePolicyResponse = Message<"millrace.v1.UpdateBalancePoli
  * Use `create(UpdateBalancePolicyResponseSchema)` to create a new message.
  */
 export const UpdateBalancePolicyResponseSchema: GenMessage<UpdateBalancePolicyResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_coord, 50);
+  messageDesc(file_millrace_v1_coord, 52);
 
 /**
  * Who owns which pchannel.
@@ -1426,6 +1456,16 @@ export const CatalogService: GenService<{
     methodKind: "unary";
     input: typeof CatalogAlterCollectionRequestSchema;
     output: typeof CatalogAlterCollectionResponseSchema;
+  },
+  /**
+   * Answers when no row from before is in the table any more.
+   *
+   * @generated from rpc millrace.v1.CatalogService.CatalogTruncateCollection
+   */
+  catalogTruncateCollection: {
+    methodKind: "unary";
+    input: typeof CatalogTruncateCollectionRequestSchema;
+    output: typeof CatalogTruncateCollectionResponseSchema;
   },
   /**
    * @generated from rpc millrace.v1.CatalogService.CatalogCreatePartition

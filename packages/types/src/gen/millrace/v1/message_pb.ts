@@ -14,7 +14,7 @@ import type { Message as Message$1, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file millrace/v1/message.proto.
  */
 export const file_millrace_v1_message: GenFile = /*@__PURE__*/
-  fileDesc("ChltaWxscmFjZS92MS9tZXNzYWdlLnByb3RvEgttaWxscmFjZS52MSIsCglNZXNzYWdlSWQSEAoIc2VxdWVuY2UYASABKAQSDQoFaW5kZXgYAiABKA0iZAoHTWVzc2FnZRImCgR0eXBlGAEgASgOMhgubWlsbHJhY2UudjEuTWVzc2FnZVR5cGUSEAoIdmNoYW5uZWwYAiABKAkSDgoGaGVhZGVyGAMgASgMEg8KB3BheWxvYWQYBCABKAwiYQoMSW5zZXJ0SGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMSFAoMcGFydGl0aW9uX2lkGAIgASgDEgwKBHJvd3MYAyABKA0SFgoOc2NoZW1hX3ZlcnNpb24YBCABKA0iSQoMRGVsZXRlSGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMSFAoMcGFydGl0aW9uX2lkGAIgASgDEgwKBHJvd3MYAyABKA0iRQoWQ3JlYXRlQ29sbGVjdGlvbkhlYWRlchIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiItChREcm9wQ29sbGVjdGlvbkhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDIlMKD1BhcnRpdGlvbkhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDEikKCXBhcnRpdGlvbhgCIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiJEChVBbHRlckNvbGxlY3Rpb25IZWFkZXISKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iXwoPQnJvYWRjYXN0SGVhZGVyEhQKDGJyb2FkY2FzdF9pZBgBIAEoBBImCgR0eXBlGAIgASgOMhgubWlsbHJhY2UudjEuTWVzc2FnZVR5cGUSDgoGaGVhZGVyGAMgASgMIn8KE0NyZWF0ZVNlZ21lbnRIZWFkZXISFQoNY29sbGVjdGlvbl9pZBgBIAEoAxIUCgxwYXJ0aXRpb25faWQYAiABKAMSFgoOc2NoZW1hX3ZlcnNpb24YAyABKA0SEAoIbWF4X3Jvd3MYBCABKAQSEQoJbWF4X2J5dGVzGAUgASgEIiIKDkJlZ2luVHhuSGVhZGVyEhAKCGxlYXNlX21zGAEgASgNIioKEU1hbnVhbEZsdXNoSGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMijwEKC0Vycm9yRGV0YWlsEgwKBGNvZGUYASABKAkSDQoFZmllbGQYAiABKAkSEQoJcmV0cnlhYmxlGAMgASgIEhUKDW1heWJlX2FwcGxpZWQYBCABKAgSEAoIZXhwZWN0ZWQYBSABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBiABKA0SDwoHbWVzc2FnZRgHIAEoCSqEBAoLTWVzc2FnZVR5cGUSHAoYTUVTU0FHRV9UWVBFX1VOU1BFQ0lGSUVEEAASGgoWTUVTU0FHRV9UWVBFX1RJTUVfVElDSxABEhcKE01FU1NBR0VfVFlQRV9JTlNFUlQQAhIXChNNRVNTQUdFX1RZUEVfREVMRVRFEAMSIgoeTUVTU0FHRV9UWVBFX0NSRUFURV9DT0xMRUNUSU9OEAUSIAocTUVTU0FHRV9UWVBFX0RST1BfQ09MTEVDVElPThAGEiEKHU1FU1NBR0VfVFlQRV9DUkVBVEVfUEFSVElUSU9OEAcSHwobTUVTU0FHRV9UWVBFX0RST1BfUEFSVElUSU9OEAgSHQoZTUVTU0FHRV9UWVBFX01BTlVBTF9GTFVTSBAJEh8KG01FU1NBR0VfVFlQRV9DUkVBVEVfU0VHTUVOVBAKEiEKHU1FU1NBR0VfVFlQRV9BTFRFUl9DT0xMRUNUSU9OEA0SJAogTUVTU0FHRV9UWVBFX1RSVU5DQVRFX0NPTExFQ1RJT04QJhIbChZNRVNTQUdFX1RZUEVfQkVHSU5fVFhOEIQHEhwKF01FU1NBR0VfVFlQRV9DT01NSVRfVFhOEIUHEh4KGU1FU1NBR0VfVFlQRV9ST0xMQkFDS19UWE4QhgcSGwoWTUVTU0FHRV9UWVBFX0JST0FEQ0FTVBDoB2IGcHJvdG8z", [file_millrace_v1_schema]);
+  fileDesc("ChltaWxscmFjZS92MS9tZXNzYWdlLnByb3RvEgttaWxscmFjZS52MSIsCglNZXNzYWdlSWQSEAoIc2VxdWVuY2UYASABKAQSDQoFaW5kZXgYAiABKA0iZAoHTWVzc2FnZRImCgR0eXBlGAEgASgOMhgubWlsbHJhY2UudjEuTWVzc2FnZVR5cGUSEAoIdmNoYW5uZWwYAiABKAkSDgoGaGVhZGVyGAMgASgMEg8KB3BheWxvYWQYBCABKAwiYQoMSW5zZXJ0SGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMSFAoMcGFydGl0aW9uX2lkGAIgASgDEgwKBHJvd3MYAyABKA0SFgoOc2NoZW1hX3ZlcnNpb24YBCABKA0iSQoMRGVsZXRlSGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMSFAoMcGFydGl0aW9uX2lkGAIgASgDEgwKBHJvd3MYAyABKA0iRQoWQ3JlYXRlQ29sbGVjdGlvbkhlYWRlchIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiItChREcm9wQ29sbGVjdGlvbkhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDIlMKD1BhcnRpdGlvbkhlYWRlchIVCg1jb2xsZWN0aW9uX2lkGAEgASgDEikKCXBhcnRpdGlvbhgCIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiJEChVBbHRlckNvbGxlY3Rpb25IZWFkZXISKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iMQoYVHJ1bmNhdGVDb2xsZWN0aW9uSGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMiXwoPQnJvYWRjYXN0SGVhZGVyEhQKDGJyb2FkY2FzdF9pZBgBIAEoBBImCgR0eXBlGAIgASgOMhgubWlsbHJhY2UudjEuTWVzc2FnZVR5cGUSDgoGaGVhZGVyGAMgASgMIn8KE0NyZWF0ZVNlZ21lbnRIZWFkZXISFQoNY29sbGVjdGlvbl9pZBgBIAEoAxIUCgxwYXJ0aXRpb25faWQYAiABKAMSFgoOc2NoZW1hX3ZlcnNpb24YAyABKA0SEAoIbWF4X3Jvd3MYBCABKAQSEQoJbWF4X2J5dGVzGAUgASgEIiIKDkJlZ2luVHhuSGVhZGVyEhAKCGxlYXNlX21zGAEgASgNIioKEU1hbnVhbEZsdXNoSGVhZGVyEhUKDWNvbGxlY3Rpb25faWQYASABKAMijwEKC0Vycm9yRGV0YWlsEgwKBGNvZGUYASABKAkSDQoFZmllbGQYAiABKAkSEQoJcmV0cnlhYmxlGAMgASgIEhUKDW1heWJlX2FwcGxpZWQYBCABKAgSEAoIZXhwZWN0ZWQYBSABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBiABKA0SDwoHbWVzc2FnZRgHIAEoCSqEBAoLTWVzc2FnZVR5cGUSHAoYTUVTU0FHRV9UWVBFX1VOU1BFQ0lGSUVEEAASGgoWTUVTU0FHRV9UWVBFX1RJTUVfVElDSxABEhcKE01FU1NBR0VfVFlQRV9JTlNFUlQQAhIXChNNRVNTQUdFX1RZUEVfREVMRVRFEAMSIgoeTUVTU0FHRV9UWVBFX0NSRUFURV9DT0xMRUNUSU9OEAUSIAocTUVTU0FHRV9UWVBFX0RST1BfQ09MTEVDVElPThAGEiEKHU1FU1NBR0VfVFlQRV9DUkVBVEVfUEFSVElUSU9OEAcSHwobTUVTU0FHRV9UWVBFX0RST1BfUEFSVElUSU9OEAgSHQoZTUVTU0FHRV9UWVBFX01BTlVBTF9GTFVTSBAJEh8KG01FU1NBR0VfVFlQRV9DUkVBVEVfU0VHTUVOVBAKEiEKHU1FU1NBR0VfVFlQRV9BTFRFUl9DT0xMRUNUSU9OEA0SJAogTUVTU0FHRV9UWVBFX1RSVU5DQVRFX0NPTExFQ1RJT04QJhIbChZNRVNTQUdFX1RZUEVfQkVHSU5fVFhOEIQHEhwKF01FU1NBR0VfVFlQRV9DT01NSVRfVFhOEIUHEh4KGU1FU1NBR0VfVFlQRV9ST0xMQkFDS19UWE4QhgcSGwoWTUVTU0FHRV9UWVBFX0JST0FEQ0FTVBDoB2IGcHJvdG8z", [file_millrace_v1_schema]);
 
 /**
  * The place of a message in its pchannel's log. Dense, comparable, the same in every backend.
@@ -233,6 +233,25 @@ export const AlterCollectionHeaderSchema: GenMessage<AlterCollectionHeader> = /*
   messageDesc(file_millrace_v1_message, 7);
 
 /**
+ * Header of MESSAGE_TYPE_TRUNCATE_COLLECTION: rows before it are to leave the table.
+ *
+ * @generated from message millrace.v1.TruncateCollectionHeader
+ */
+export type TruncateCollectionHeader = Message$1<"millrace.v1.TruncateCollectionHeader"> & {
+  /**
+   * @generated from field: int64 collection_id = 1;
+   */
+  collectionId: bigint;
+};
+
+/**
+ * Describes the message millrace.v1.TruncateCollectionHeader.
+ * Use `create(TruncateCollectionHeaderSchema)` to create a new message.
+ */
+export const TruncateCollectionHeaderSchema: GenMessage<TruncateCollectionHeader> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_message, 8);
+
+/**
  * Header of MESSAGE_TYPE_BROADCAST: what was broadcast. Changes nothing where it stands; it is there so
  * that the control channel, `<pchannel>_vcchan`, shows all broadcasts in one order.
  *
@@ -264,7 +283,7 @@ export type BroadcastHeader = Message$1<"millrace.v1.BroadcastHeader"> & {
  * Use `create(BroadcastHeaderSchema)` to create a new message.
  */
 export const BroadcastHeaderSchema: GenMessage<BroadcastHeader> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_message, 8);
+  messageDesc(file_millrace_v1_message, 9);
 
 /**
  * Header of MESSAGE_TYPE_CREATE_SEGMENT, written by the node alone: the inserts of the partition that
@@ -307,7 +326,7 @@ export type CreateSegmentHeader = Message$1<"millrace.v1.CreateSegmentHeader"> &
  * Use `create(CreateSegmentHeaderSchema)` to create a new message.
  */
 export const CreateSegmentHeaderSchema: GenMessage<CreateSegmentHeader> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_message, 9);
+  messageDesc(file_millrace_v1_message, 10);
 
 /**
  * Header of MESSAGE_TYPE_BEGIN_TXN. The name of the transaction is the tick of the message.
@@ -328,7 +347,7 @@ export type BeginTxnHeader = Message$1<"millrace.v1.BeginTxnHeader"> & {
  * Use `create(BeginTxnHeaderSchema)` to create a new message.
  */
 export const BeginTxnHeaderSchema: GenMessage<BeginTxnHeader> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_message, 10);
+  messageDesc(file_millrace_v1_message, 11);
 
 /**
  * Header of MESSAGE_TYPE_MANUAL_FLUSH.
@@ -347,7 +366,7 @@ export type ManualFlushHeader = Message$1<"millrace.v1.ManualFlushHeader"> & {
  * Use `create(ManualFlushHeaderSchema)` to create a new message.
  */
 export const ManualFlushHeaderSchema: GenMessage<ManualFlushHeader> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_message, 11);
+  messageDesc(file_millrace_v1_message, 12);
 
 /**
  * Why a call failed: carried as a detail of the Connect or gRPC error.
@@ -410,7 +429,7 @@ export type ErrorDetail = Message$1<"millrace.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_message, 12);
+  messageDesc(file_millrace_v1_message, 13);
 
 /**
  * The kind of a message. Numbers follow Milvus 2.6.

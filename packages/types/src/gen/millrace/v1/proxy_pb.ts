@@ -18,7 +18,7 @@ import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file millrace/v1/proxy.proto.
  */
 export const file_millrace_v1_proxy: GenFile = /*@__PURE__*/
-  fileDesc("ChdtaWxscmFjZS92MS9wcm94eS5wcm90bxILbWlsbHJhY2UudjEiZgoXQ3JlYXRlQ29sbGVjdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRItCgZzY2hlbWEYAiABKAsyHS5taWxscmFjZS52MS5Db2xsZWN0aW9uU2NoZW1hEg4KBnNoYXJkcxgDIAEoDSJHChhDcmVhdGVDb2xsZWN0aW9uUmVzcG9uc2USKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iJQoVRHJvcENvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiGAoWRHJvcENvbGxlY3Rpb25SZXNwb25zZSIpChlEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiSQoaRGVzY3JpYmVDb2xsZWN0aW9uUmVzcG9uc2USKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iGAoWTGlzdENvbGxlY3Rpb25zUmVxdWVzdCJHChdMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRIsCgtjb2xsZWN0aW9ucxgBIAMoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iVAoWQWx0ZXJDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEiwKCmFkZF9maWVsZHMYAiADKAsyGC5taWxscmFjZS52MS5GaWVsZFNjaGVtYSJGChdBbHRlckNvbGxlY3Rpb25SZXNwb25zZRIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiI/ChZDcmVhdGVQYXJ0aXRpb25SZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSEQoJcGFydGl0aW9uGAIgASgJIkQKF0NyZWF0ZVBhcnRpdGlvblJlc3BvbnNlEikKCXBhcnRpdGlvbhgBIAEoCzIWLm1pbGxyYWNlLnYxLlBhcnRpdGlvbiI9ChREcm9wUGFydGl0aW9uUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoCSIXChVEcm9wUGFydGl0aW9uUmVzcG9uc2UioQEKDUluc2VydFJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkSKQoHY29sdW1ucxgDIAEoCzIYLm1pbGxyYWNlLnYxLkNvbHVtbkJhdGNoEiUKBHJvd3MYBCADKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoCSJMCg5JbnNlcnRSZXNwb25zZRIMCgRyb3dzGAEgASgNEgwKBHRpY2sYAiABKAQSCwoDaWRzGAMgAygDEhEKCWR1cGxpY2F0ZRgEIAEoCCKhAQoNVXBzZXJ0UmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoCRIpCgdjb2x1bW5zGAMgASgLMhgubWlsbHJhY2UudjEuQ29sdW1uQmF0Y2gSJQoEcm93cxgEIAMoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSFwoPaWRlbXBvdGVuY3lfa2V5GAUgASgJIiwKDlVwc2VydFJlc3BvbnNlEgwKBHJvd3MYASABKA0SDAoEdGljaxgCIAEoBCJ1Cg1EZWxldGVSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSEQoJcGFydGl0aW9uGAIgASgJEiQKBGtleXMYAyADKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSFwoPaWRlbXBvdGVuY3lfa2V5GAQgASgJIj8KDkRlbGV0ZVJlc3BvbnNlEgwKBGtleXMYASABKA0SDAoEdGljaxgCIAEoBBIRCglkdXBsaWNhdGUYAyABKAgiIgoMRmx1c2hSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkiQQoNRmx1c2hSZXNwb25zZRIwCglwb3NpdGlvbnMYASADKAsyHS5taWxscmFjZS52MS5WY2hhbm5lbFBvc2l0aW9uIjIKEFZjaGFubmVsUG9zaXRpb24SEAoIdmNoYW5uZWwYASABKAkSDAoEdGljaxgCIAEoBCJcChRHZXRGbHVzaFN0YXRlUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEjAKCXBvc2l0aW9ucxgCIAMoCzIdLm1pbGxyYWNlLnYxLlZjaGFubmVsUG9zaXRpb24ibQoVR2V0Rmx1c2hTdGF0ZVJlc3BvbnNlEg8KB2ZsdXNoZWQYASABKAgSMgoLY2hlY2twb2ludHMYAiADKAsyHS5taWxscmFjZS52MS5WY2hhbm5lbFBvc2l0aW9uEg8KB3Byb2JsZW0YAyABKAkiggEKC1RhaWxSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSIwoEZnJvbRgCIAEoDjIVLm1pbGxyYWNlLnYxLlRhaWxGcm9tEiwKCXBvc2l0aW9ucxgDIAMoCzIZLm1pbGxyYWNlLnYxLlRhaWxQb3NpdGlvbhIMCgRqc29uGAQgASgIInIKDFRhaWxQb3NpdGlvbhIQCgh2Y2hhbm5lbBgBIAEoCRIiCgJpZBgCIAEoCzIWLm1pbGxyYWNlLnYxLk1lc3NhZ2VJZBIMCgR0aWNrGAMgASgEEhMKBnJlc3VtZRgEIAEoBEgAiAEBQgkKB19yZXN1bWUidQoMVGFpbFJlc3BvbnNlEisKB21lc3NhZ2UYASABKAsyGC5taWxscmFjZS52MS5UYWlsTWVzc2FnZUgAEi8KCWhlYXJ0YmVhdBgCIAEoCzIaLm1pbGxyYWNlLnYxLlRhaWxIZWFydGJlYXRIAEIHCgVldmVudCI9Cg1UYWlsSGVhcnRiZWF0EiwKCXBvc2l0aW9ucxgBIAMoCzIZLm1pbGxyYWNlLnYxLlRhaWxQb3NpdGlvbiLHAQoLVGFpbE1lc3NhZ2USJgoEdHlwZRgBIAEoDjIYLm1pbGxyYWNlLnYxLk1lc3NhZ2VUeXBlEisKCHBvc2l0aW9uGAIgASgLMhkubWlsbHJhY2UudjEuVGFpbFBvc2l0aW9uEhEKCXBhcnRpdGlvbhgDIAEoCRIpCgdjb2x1bW5zGAQgASgLMhgubWlsbHJhY2UudjEuQ29sdW1uQmF0Y2gSJQoEcm93cxgFIAMoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QqUwoIVGFpbEZyb20SGQoVVEFJTF9GUk9NX1VOU1BFQ0lGSUVEEAASFgoSVEFJTF9GUk9NX0VBUkxJRVNUEAESFAoQVEFJTF9GUk9NX0xBVEVTVBACMsMICgxQcm94eVNlcnZpY2USXwoQQ3JlYXRlQ29sbGVjdGlvbhIkLm1pbGxyYWNlLnYxLkNyZWF0ZUNvbGxlY3Rpb25SZXF1ZXN0GiUubWlsbHJhY2UudjEuQ3JlYXRlQ29sbGVjdGlvblJlc3BvbnNlElkKDkRyb3BDb2xsZWN0aW9uEiIubWlsbHJhY2UudjEuRHJvcENvbGxlY3Rpb25SZXF1ZXN0GiMubWlsbHJhY2UudjEuRHJvcENvbGxlY3Rpb25SZXNwb25zZRJlChJEZXNjcmliZUNvbGxlY3Rpb24SJi5taWxscmFjZS52MS5EZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0GicubWlsbHJhY2UudjEuRGVzY3JpYmVDb2xsZWN0aW9uUmVzcG9uc2USXAoPTGlzdENvbGxlY3Rpb25zEiMubWlsbHJhY2UudjEuTGlzdENvbGxlY3Rpb25zUmVxdWVzdBokLm1pbGxyYWNlLnYxLkxpc3RDb2xsZWN0aW9uc1Jlc3BvbnNlElwKD0FsdGVyQ29sbGVjdGlvbhIjLm1pbGxyYWNlLnYxLkFsdGVyQ29sbGVjdGlvblJlcXVlc3QaJC5taWxscmFjZS52MS5BbHRlckNvbGxlY3Rpb25SZXNwb25zZRJcCg9DcmVhdGVQYXJ0aXRpb24SIy5taWxscmFjZS52MS5DcmVhdGVQYXJ0aXRpb25SZXF1ZXN0GiQubWlsbHJhY2UudjEuQ3JlYXRlUGFydGl0aW9uUmVzcG9uc2USVgoNRHJvcFBhcnRpdGlvbhIhLm1pbGxyYWNlLnYxLkRyb3BQYXJ0aXRpb25SZXF1ZXN0GiIubWlsbHJhY2UudjEuRHJvcFBhcnRpdGlvblJlc3BvbnNlEkEKBkluc2VydBIaLm1pbGxyYWNlLnYxLkluc2VydFJlcXVlc3QaGy5taWxscmFjZS52MS5JbnNlcnRSZXNwb25zZRJBCgZVcHNlcnQSGi5taWxscmFjZS52MS5VcHNlcnRSZXF1ZXN0GhsubWlsbHJhY2UudjEuVXBzZXJ0UmVzcG9uc2USQQoGRGVsZXRlEhoubWlsbHJhY2UudjEuRGVsZXRlUmVxdWVzdBobLm1pbGxyYWNlLnYxLkRlbGV0ZVJlc3BvbnNlEj4KBUZsdXNoEhkubWlsbHJhY2UudjEuRmx1c2hSZXF1ZXN0GhoubWlsbHJhY2UudjEuRmx1c2hSZXNwb25zZRJWCg1HZXRGbHVzaFN0YXRlEiEubWlsbHJhY2UudjEuR2V0Rmx1c2hTdGF0ZVJlcXVlc3QaIi5taWxscmFjZS52MS5HZXRGbHVzaFN0YXRlUmVzcG9uc2USPQoEVGFpbBIYLm1pbGxyYWNlLnYxLlRhaWxSZXF1ZXN0GhkubWlsbHJhY2UudjEuVGFpbFJlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_struct, file_millrace_v1_message, file_millrace_v1_schema]);
+  fileDesc("ChdtaWxscmFjZS92MS9wcm94eS5wcm90bxILbWlsbHJhY2UudjEiZgoXQ3JlYXRlQ29sbGVjdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRItCgZzY2hlbWEYAiABKAsyHS5taWxscmFjZS52MS5Db2xsZWN0aW9uU2NoZW1hEg4KBnNoYXJkcxgDIAEoDSJHChhDcmVhdGVDb2xsZWN0aW9uUmVzcG9uc2USKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iJQoVRHJvcENvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiGAoWRHJvcENvbGxlY3Rpb25SZXNwb25zZSIpChlEZXNjcmliZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiSQoaRGVzY3JpYmVDb2xsZWN0aW9uUmVzcG9uc2USKwoKY29sbGVjdGlvbhgBIAEoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iGAoWTGlzdENvbGxlY3Rpb25zUmVxdWVzdCJHChdMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRIsCgtjb2xsZWN0aW9ucxgBIAMoCzIXLm1pbGxyYWNlLnYxLkNvbGxlY3Rpb24iVAoWQWx0ZXJDb2xsZWN0aW9uUmVxdWVzdBIMCgRuYW1lGAEgASgJEiwKCmFkZF9maWVsZHMYAiADKAsyGC5taWxscmFjZS52MS5GaWVsZFNjaGVtYSJGChdBbHRlckNvbGxlY3Rpb25SZXNwb25zZRIrCgpjb2xsZWN0aW9uGAEgASgLMhcubWlsbHJhY2UudjEuQ29sbGVjdGlvbiIpChlUcnVuY2F0ZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiHAoaVHJ1bmNhdGVDb2xsZWN0aW9uUmVzcG9uc2UiPwoWQ3JlYXRlUGFydGl0aW9uUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoCSJEChdDcmVhdGVQYXJ0aXRpb25SZXNwb25zZRIpCglwYXJ0aXRpb24YASABKAsyFi5taWxscmFjZS52MS5QYXJ0aXRpb24iPQoURHJvcFBhcnRpdGlvblJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkiFwoVRHJvcFBhcnRpdGlvblJlc3BvbnNlIqEBCg1JbnNlcnRSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSEQoJcGFydGl0aW9uGAIgASgJEikKB2NvbHVtbnMYAyABKAsyGC5taWxscmFjZS52MS5Db2x1bW5CYXRjaBIlCgRyb3dzGAQgAygLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIXCg9pZGVtcG90ZW5jeV9rZXkYBSABKAkiTAoOSW5zZXJ0UmVzcG9uc2USDAoEcm93cxgBIAEoDRIMCgR0aWNrGAIgASgEEgsKA2lkcxgDIAMoAxIRCglkdXBsaWNhdGUYBCABKAgioQEKDVVwc2VydFJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIRCglwYXJ0aXRpb24YAiABKAkSKQoHY29sdW1ucxgDIAEoCzIYLm1pbGxyYWNlLnYxLkNvbHVtbkJhdGNoEiUKBHJvd3MYBCADKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoCSIsCg5VcHNlcnRSZXNwb25zZRIMCgRyb3dzGAEgASgNEgwKBHRpY2sYAiABKAQidQoNRGVsZXRlUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoCRIkCgRrZXlzGAMgAygLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEhcKD2lkZW1wb3RlbmN5X2tleRgEIAEoCSI/Cg5EZWxldGVSZXNwb25zZRIMCgRrZXlzGAEgASgNEgwKBHRpY2sYAiABKAQSEQoJZHVwbGljYXRlGAMgASgIIiIKDEZsdXNoUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJIkEKDUZsdXNoUmVzcG9uc2USMAoJcG9zaXRpb25zGAEgAygLMh0ubWlsbHJhY2UudjEuVmNoYW5uZWxQb3NpdGlvbiIyChBWY2hhbm5lbFBvc2l0aW9uEhAKCHZjaGFubmVsGAEgASgJEgwKBHRpY2sYAiABKAQiXAoUR2V0Rmx1c2hTdGF0ZVJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIwCglwb3NpdGlvbnMYAiADKAsyHS5taWxscmFjZS52MS5WY2hhbm5lbFBvc2l0aW9uIm0KFUdldEZsdXNoU3RhdGVSZXNwb25zZRIPCgdmbHVzaGVkGAEgASgIEjIKC2NoZWNrcG9pbnRzGAIgAygLMh0ubWlsbHJhY2UudjEuVmNoYW5uZWxQb3NpdGlvbhIPCgdwcm9ibGVtGAMgASgJIoIBCgtUYWlsUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEiMKBGZyb20YAiABKA4yFS5taWxscmFjZS52MS5UYWlsRnJvbRIsCglwb3NpdGlvbnMYAyADKAsyGS5taWxscmFjZS52MS5UYWlsUG9zaXRpb24SDAoEanNvbhgEIAEoCCJyCgxUYWlsUG9zaXRpb24SEAoIdmNoYW5uZWwYASABKAkSIgoCaWQYAiABKAsyFi5taWxscmFjZS52MS5NZXNzYWdlSWQSDAoEdGljaxgDIAEoBBITCgZyZXN1bWUYBCABKARIAIgBAUIJCgdfcmVzdW1lInUKDFRhaWxSZXNwb25zZRIrCgdtZXNzYWdlGAEgASgLMhgubWlsbHJhY2UudjEuVGFpbE1lc3NhZ2VIABIvCgloZWFydGJlYXQYAiABKAsyGi5taWxscmFjZS52MS5UYWlsSGVhcnRiZWF0SABCBwoFZXZlbnQiPQoNVGFpbEhlYXJ0YmVhdBIsCglwb3NpdGlvbnMYASADKAsyGS5taWxscmFjZS52MS5UYWlsUG9zaXRpb24ixwEKC1RhaWxNZXNzYWdlEiYKBHR5cGUYASABKA4yGC5taWxscmFjZS52MS5NZXNzYWdlVHlwZRIrCghwb3NpdGlvbhgCIAEoCzIZLm1pbGxyYWNlLnYxLlRhaWxQb3NpdGlvbhIRCglwYXJ0aXRpb24YAyABKAkSKQoHY29sdW1ucxgEIAEoCzIYLm1pbGxyYWNlLnYxLkNvbHVtbkJhdGNoEiUKBHJvd3MYBSADKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0KlMKCFRhaWxGcm9tEhkKFVRBSUxfRlJPTV9VTlNQRUNJRklFRBAAEhYKElRBSUxfRlJPTV9FQVJMSUVTVBABEhQKEFRBSUxfRlJPTV9MQVRFU1QQAjKqCQoMUHJveHlTZXJ2aWNlEl8KEENyZWF0ZUNvbGxlY3Rpb24SJC5taWxscmFjZS52MS5DcmVhdGVDb2xsZWN0aW9uUmVxdWVzdBolLm1pbGxyYWNlLnYxLkNyZWF0ZUNvbGxlY3Rpb25SZXNwb25zZRJZCg5Ecm9wQ29sbGVjdGlvbhIiLm1pbGxyYWNlLnYxLkRyb3BDb2xsZWN0aW9uUmVxdWVzdBojLm1pbGxyYWNlLnYxLkRyb3BDb2xsZWN0aW9uUmVzcG9uc2USZQoSRGVzY3JpYmVDb2xsZWN0aW9uEiYubWlsbHJhY2UudjEuRGVzY3JpYmVDb2xsZWN0aW9uUmVxdWVzdBonLm1pbGxyYWNlLnYxLkRlc2NyaWJlQ29sbGVjdGlvblJlc3BvbnNlElwKD0xpc3RDb2xsZWN0aW9ucxIjLm1pbGxyYWNlLnYxLkxpc3RDb2xsZWN0aW9uc1JlcXVlc3QaJC5taWxscmFjZS52MS5MaXN0Q29sbGVjdGlvbnNSZXNwb25zZRJcCg9BbHRlckNvbGxlY3Rpb24SIy5taWxscmFjZS52MS5BbHRlckNvbGxlY3Rpb25SZXF1ZXN0GiQubWlsbHJhY2UudjEuQWx0ZXJDb2xsZWN0aW9uUmVzcG9uc2USZQoSVHJ1bmNhdGVDb2xsZWN0aW9uEiYubWlsbHJhY2UudjEuVHJ1bmNhdGVDb2xsZWN0aW9uUmVxdWVzdBonLm1pbGxyYWNlLnYxLlRydW5jYXRlQ29sbGVjdGlvblJlc3BvbnNlElwKD0NyZWF0ZVBhcnRpdGlvbhIjLm1pbGxyYWNlLnYxLkNyZWF0ZVBhcnRpdGlvblJlcXVlc3QaJC5taWxscmFjZS52MS5DcmVhdGVQYXJ0aXRpb25SZXNwb25zZRJWCg1Ecm9wUGFydGl0aW9uEiEubWlsbHJhY2UudjEuRHJvcFBhcnRpdGlvblJlcXVlc3QaIi5taWxscmFjZS52MS5Ecm9wUGFydGl0aW9uUmVzcG9uc2USQQoGSW5zZXJ0EhoubWlsbHJhY2UudjEuSW5zZXJ0UmVxdWVzdBobLm1pbGxyYWNlLnYxLkluc2VydFJlc3BvbnNlEkEKBlVwc2VydBIaLm1pbGxyYWNlLnYxLlVwc2VydFJlcXVlc3QaGy5taWxscmFjZS52MS5VcHNlcnRSZXNwb25zZRJBCgZEZWxldGUSGi5taWxscmFjZS52MS5EZWxldGVSZXF1ZXN0GhsubWlsbHJhY2UudjEuRGVsZXRlUmVzcG9uc2USPgoFRmx1c2gSGS5taWxscmFjZS52MS5GbHVzaFJlcXVlc3QaGi5taWxscmFjZS52MS5GbHVzaFJlc3BvbnNlElYKDUdldEZsdXNoU3RhdGUSIS5taWxscmFjZS52MS5HZXRGbHVzaFN0YXRlUmVxdWVzdBoiLm1pbGxyYWNlLnYxLkdldEZsdXNoU3RhdGVSZXNwb25zZRI9CgRUYWlsEhgubWlsbHJhY2UudjEuVGFpbFJlcXVlc3QaGS5taWxscmFjZS52MS5UYWlsUmVzcG9uc2UwAWIGcHJvdG8z", [file_google_protobuf_struct, file_millrace_v1_message, file_millrace_v1_schema]);
 
 /**
  * @generated from message millrace.v1.CreateCollectionRequest
@@ -206,6 +206,36 @@ export const AlterCollectionResponseSchema: GenMessage<AlterCollectionResponse> 
   messageDesc(file_millrace_v1_proxy, 9);
 
 /**
+ * @generated from message millrace.v1.TruncateCollectionRequest
+ */
+export type TruncateCollectionRequest = Message<"millrace.v1.TruncateCollectionRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message millrace.v1.TruncateCollectionRequest.
+ * Use `create(TruncateCollectionRequestSchema)` to create a new message.
+ */
+export const TruncateCollectionRequestSchema: GenMessage<TruncateCollectionRequest> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_proxy, 10);
+
+/**
+ * @generated from message millrace.v1.TruncateCollectionResponse
+ */
+export type TruncateCollectionResponse = Message<"millrace.v1.TruncateCollectionResponse"> & {
+};
+
+/**
+ * Describes the message millrace.v1.TruncateCollectionResponse.
+ * Use `create(TruncateCollectionResponseSchema)` to create a new message.
+ */
+export const TruncateCollectionResponseSchema: GenMessage<TruncateCollectionResponse> = /*@__PURE__*/
+  messageDesc(file_millrace_v1_proxy, 11);
+
+/**
  * @generated from message millrace.v1.CreatePartitionRequest
  */
 export type CreatePartitionRequest = Message<"millrace.v1.CreatePartitionRequest"> & {
@@ -225,7 +255,7 @@ export type CreatePartitionRequest = Message<"millrace.v1.CreatePartitionRequest
  * Use `create(CreatePartitionRequestSchema)` to create a new message.
  */
 export const CreatePartitionRequestSchema: GenMessage<CreatePartitionRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 10);
+  messageDesc(file_millrace_v1_proxy, 12);
 
 /**
  * @generated from message millrace.v1.CreatePartitionResponse
@@ -242,7 +272,7 @@ export type CreatePartitionResponse = Message<"millrace.v1.CreatePartitionRespon
  * Use `create(CreatePartitionResponseSchema)` to create a new message.
  */
 export const CreatePartitionResponseSchema: GenMessage<CreatePartitionResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 11);
+  messageDesc(file_millrace_v1_proxy, 13);
 
 /**
  * @generated from message millrace.v1.DropPartitionRequest
@@ -264,7 +294,7 @@ export type DropPartitionRequest = Message<"millrace.v1.DropPartitionRequest"> &
  * Use `create(DropPartitionRequestSchema)` to create a new message.
  */
 export const DropPartitionRequestSchema: GenMessage<DropPartitionRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 12);
+  messageDesc(file_millrace_v1_proxy, 14);
 
 /**
  * @generated from message millrace.v1.DropPartitionResponse
@@ -277,7 +307,7 @@ export type DropPartitionResponse = Message<"millrace.v1.DropPartitionResponse">
  * Use `create(DropPartitionResponseSchema)` to create a new message.
  */
 export const DropPartitionResponseSchema: GenMessage<DropPartitionResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 13);
+  messageDesc(file_millrace_v1_proxy, 15);
 
 /**
  * Either columns or rows. At most 64 MiB encoded.
@@ -322,7 +352,7 @@ export type InsertRequest = Message<"millrace.v1.InsertRequest"> & {
  * Use `create(InsertRequestSchema)` to create a new message.
  */
 export const InsertRequestSchema: GenMessage<InsertRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 14);
+  messageDesc(file_millrace_v1_proxy, 16);
 
 /**
  * @generated from message millrace.v1.InsertResponse
@@ -361,7 +391,7 @@ export type InsertResponse = Message<"millrace.v1.InsertResponse"> & {
  * Use `create(InsertResponseSchema)` to create a new message.
  */
 export const InsertResponseSchema: GenMessage<InsertResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 15);
+  messageDesc(file_millrace_v1_proxy, 17);
 
 /**
  * @generated from message millrace.v1.UpsertRequest
@@ -398,7 +428,7 @@ export type UpsertRequest = Message<"millrace.v1.UpsertRequest"> & {
  * Use `create(UpsertRequestSchema)` to create a new message.
  */
 export const UpsertRequestSchema: GenMessage<UpsertRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 16);
+  messageDesc(file_millrace_v1_proxy, 18);
 
 /**
  * @generated from message millrace.v1.UpsertResponse
@@ -420,7 +450,7 @@ export type UpsertResponse = Message<"millrace.v1.UpsertResponse"> & {
  * Use `create(UpsertResponseSchema)` to create a new message.
  */
 export const UpsertResponseSchema: GenMessage<UpsertResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 17);
+  messageDesc(file_millrace_v1_proxy, 19);
 
 /**
  * @generated from message millrace.v1.DeleteRequest
@@ -456,7 +486,7 @@ export type DeleteRequest = Message<"millrace.v1.DeleteRequest"> & {
  * Use `create(DeleteRequestSchema)` to create a new message.
  */
 export const DeleteRequestSchema: GenMessage<DeleteRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 18);
+  messageDesc(file_millrace_v1_proxy, 20);
 
 /**
  * @generated from message millrace.v1.DeleteResponse
@@ -483,7 +513,7 @@ export type DeleteResponse = Message<"millrace.v1.DeleteResponse"> & {
  * Use `create(DeleteResponseSchema)` to create a new message.
  */
 export const DeleteResponseSchema: GenMessage<DeleteResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 19);
+  messageDesc(file_millrace_v1_proxy, 21);
 
 /**
  * @generated from message millrace.v1.FlushRequest
@@ -500,7 +530,7 @@ export type FlushRequest = Message<"millrace.v1.FlushRequest"> & {
  * Use `create(FlushRequestSchema)` to create a new message.
  */
 export const FlushRequestSchema: GenMessage<FlushRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 20);
+  messageDesc(file_millrace_v1_proxy, 22);
 
 /**
  * @generated from message millrace.v1.FlushResponse
@@ -519,7 +549,7 @@ export type FlushResponse = Message<"millrace.v1.FlushResponse"> & {
  * Use `create(FlushResponseSchema)` to create a new message.
  */
 export const FlushResponseSchema: GenMessage<FlushResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 21);
+  messageDesc(file_millrace_v1_proxy, 23);
 
 /**
  * A tick of a vchannel.
@@ -543,7 +573,7 @@ export type VchannelPosition = Message<"millrace.v1.VchannelPosition"> & {
  * Use `create(VchannelPositionSchema)` to create a new message.
  */
 export const VchannelPositionSchema: GenMessage<VchannelPosition> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 22);
+  messageDesc(file_millrace_v1_proxy, 24);
 
 /**
  * @generated from message millrace.v1.GetFlushStateRequest
@@ -567,7 +597,7 @@ export type GetFlushStateRequest = Message<"millrace.v1.GetFlushStateRequest"> &
  * Use `create(GetFlushStateRequestSchema)` to create a new message.
  */
 export const GetFlushStateRequestSchema: GenMessage<GetFlushStateRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 23);
+  messageDesc(file_millrace_v1_proxy, 25);
 
 /**
  * @generated from message millrace.v1.GetFlushStateResponse
@@ -600,7 +630,7 @@ export type GetFlushStateResponse = Message<"millrace.v1.GetFlushStateResponse">
  * Use `create(GetFlushStateResponseSchema)` to create a new message.
  */
 export const GetFlushStateResponseSchema: GenMessage<GetFlushStateResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 24);
+  messageDesc(file_millrace_v1_proxy, 26);
 
 /**
  * @generated from message millrace.v1.TailRequest
@@ -636,7 +666,7 @@ export type TailRequest = Message<"millrace.v1.TailRequest"> & {
  * Use `create(TailRequestSchema)` to create a new message.
  */
 export const TailRequestSchema: GenMessage<TailRequest> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 25);
+  messageDesc(file_millrace_v1_proxy, 27);
 
 /**
  * After this message of its vchannel; without an id, after all messages up to the tick.
@@ -676,7 +706,7 @@ export type TailPosition = Message<"millrace.v1.TailPosition"> & {
  * Use `create(TailPositionSchema)` to create a new message.
  */
 export const TailPositionSchema: GenMessage<TailPosition> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 26);
+  messageDesc(file_millrace_v1_proxy, 28);
 
 /**
  * @generated from message millrace.v1.TailResponse
@@ -707,7 +737,7 @@ export type TailResponse = Message<"millrace.v1.TailResponse"> & {
  * Use `create(TailResponseSchema)` to create a new message.
  */
 export const TailResponseSchema: GenMessage<TailResponse> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 27);
+  messageDesc(file_millrace_v1_proxy, 29);
 
 /**
  * @generated from message millrace.v1.TailHeartbeat
@@ -727,7 +757,7 @@ export type TailHeartbeat = Message<"millrace.v1.TailHeartbeat"> & {
  * Use `create(TailHeartbeatSchema)` to create a new message.
  */
 export const TailHeartbeatSchema: GenMessage<TailHeartbeat> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 28);
+  messageDesc(file_millrace_v1_proxy, 30);
 
 /**
  * @generated from message millrace.v1.TailMessage
@@ -768,7 +798,7 @@ export type TailMessage = Message<"millrace.v1.TailMessage"> & {
  * Use `create(TailMessageSchema)` to create a new message.
  */
 export const TailMessageSchema: GenMessage<TailMessage> = /*@__PURE__*/
-  messageDesc(file_millrace_v1_proxy, 29);
+  messageDesc(file_millrace_v1_proxy, 31);
 
 /**
  * Where a tail starts.
@@ -866,6 +896,17 @@ export const ProxyService: GenService<{
     methodKind: "unary";
     input: typeof AlterCollectionRequestSchema;
     output: typeof AlterCollectionResponseSchema;
+  },
+  /**
+   * Takes all rows out of the table that were acknowledged before the call; those that are inserted
+   * meanwhile stay or go. Answers when they are gone. The log keeps them until it is truncated.
+   *
+   * @generated from rpc millrace.v1.ProxyService.TruncateCollection
+   */
+  truncateCollection: {
+    methodKind: "unary";
+    input: typeof TruncateCollectionRequestSchema;
+    output: typeof TruncateCollectionResponseSchema;
   },
   /**
    * @generated from rpc millrace.v1.ProxyService.CreatePartition
