@@ -135,7 +135,7 @@ describe("members of an etcd", () => {
     await settle();
     stop.abort(new Error("enough"));
     await expect(get).rejects.toThrow("enough");
-    const closed = expect(put).rejects.toMatchObject({ code: "ON_SHUTDOWN" });
+    const closed = expect(put).rejects.toMatchObject({ code: "ON_SHUTDOWN", maybeApplied: true });
     await store.close();
     await closed;
     expect(clock.pending).toBe(0);

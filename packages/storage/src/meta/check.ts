@@ -68,7 +68,8 @@ export function expectationFailed(
   );
 }
 
-/** The error of a call after close. */
-export function closedError(store: string): MillraceError {
-  return new MillraceError("ON_SHUTDOWN", `${store} is closed`, { retryable: false });
+/** The error of a call after close, or of one that a close has ended: that may have been applied. */
+export function closedError(store: string, maybeApplied = false): MillraceError {
+  const options = { retryable: false, maybeApplied };
+  return new MillraceError("ON_SHUTDOWN", `${store} is closed`, options);
 }

@@ -171,7 +171,8 @@ class Client implements EtcdClient {
 
   close(): void {
     this.#closed = true;
-    for (const controller of this.#underWay) controller.abort(closedError(this.location.name));
+    const reason = closedError(this.location.name, true);
+    for (const controller of this.#underWay) controller.abort(reason);
   }
 
   /** Runs an action whose signal is aborted with the caller's, or when the client is closed. */

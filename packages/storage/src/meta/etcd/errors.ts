@@ -89,10 +89,8 @@ export function isTransient({ status, code, message }: EtcdFailure): boolean {
 
 /** `true` if the request may have been carried out all the same. */
 export function isAmbiguous(failure: EtcdFailure): boolean {
-  const { code, status, message } = failure;
-  return isTransient(failure) && code !== codes.resourceExhausted && status !== 429
-    ? !/no leader|not capable/.test(message)
-    : false;
+  const isTurnedAway = failure.code === codes.resourceExhausted || failure.status === 429;
+  return isTransient(failure) && !isTurnedAway;
 }
 
 const badUser = "check the user's name and password";
