@@ -11,7 +11,8 @@ import type { Log, LogBackend, LogReader } from "../log.ts";
 import type { RecordBatch } from "../record-batch.ts";
 import { below, chance } from "./chance.ts";
 import type { HistoryEvent, ReadEvent, SeenBatch } from "./history.ts";
-import { nextTurns, turnsUntil } from "./turns.ts";
+import { createStage, type Stage } from "./stage.ts";
+import { nextTurns } from "./turns.ts";
 
 /** Options of {@linkcode runLogHistory}. */
 export interface LogHistoryOptions {
@@ -24,8 +25,7 @@ export interface LogHistoryOptions {
 }
 
 /** What owners and readers share. */
-interface World extends LogHistoryOptions {
-  history: HistoryEvent[];
+interface World extends LogHistoryOptions, Stage {
   /** Logs to be closed in the end. */
   logs: LogReader[];
   lastTick: Tick;
@@ -34,61 +34,36 @@ interface World extends LogHistoryOptions {
   ops: number;
   messages: number;
   readers: number;
-  /** Owners and readers come to an end. */
-  stopping: boolean;
-  /** What went wrong that should not have, whatever is in the log. */
-  failures: unknown[];
 }
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
 /** Lets it happen, and answers what was done and seen. Takes a fraction of a second. */
-export async function runLogHistory(options: LogHistoryOptions): Promise<HistoryEvent[]> {
+export async function runLogHistory(options: LogHistoryOptions): Promise<readonly HistoryEvent[]> {
+  const { random } = options;
   const world: World = {
     ...options,
-    history: [],
+    ...createStage(),
     logs: [],
     lastTick: 0n,
     highestOpen: 0,
     ops: 0,
     messages: 0,
     readers: 0,
-    stopping: false,
-    failures: [],
   };
-  const { random } = options;
-  const actors: Promise<void>[] = [];
-  let active = 0;
-  const start = (actor: Promise<void>): void => {
-    active++;
-    const ending = actor
-      .catch((error) => {
-        world.stopping = true;
-        world.failures.push(error);
-      })
-      .finally(() => {
-        active--;
-      });
-    actors.push(ending);
-  };
-  const owners = 2 + below(random, 5);
   let term = 0;
-  for (let i = 0; i < owners; i++) {
+  for (let owners = 2 + below(random, 5); owners > 0 && !world.stopping(); owners--) {
     term += 1 + below(random, 3);
-    start(own(world, term));
+    world.own(own(world, term));
     // Someone who is late, or comes twice.
-    if (chance(random, 0.2)) start(own(world, Math.max(1, term - below(random, 2))));
-    if (chance(random, 0.7)) start(follow(world));
-    // However slow the backend is, something happens before the next owner comes.
-    const enough = world.history.length + below(random, 150);
-    await turnsUntil(() => active === 0 || world.history.length >= enough);
+    if (chance(random, 0.2)) world.own(own(world, Math.max(1, term - below(random, 2))));
+    if (chance(random, 0.7)) world.read(follow(world));
+    await world.progress(below(random, 150));
   }
-  world.stopping = true;
-  await Promise.all(actors);
-  if (world.failures.length === 0) await readAtLast(world, term + 100);
+  await world.finish();
+  await readAtLast(world, term + 100);
   for (const log of world.logs) await log.close();
-  if (world.failures.length > 0) throw world.failures[0];
   return world.history;
 }
 
@@ -105,7 +80,7 @@ async function own(world: World, term: number): Promise<void> {
   if (previous === undefined) return;
   const writer = createWriter(world, log, previous);
   const writes = chance(random, 0.6) ? below(random, 30) : 200;
-  for (let i = 0; i < writes && !writer.failed() && !world.stopping; i++) {
+  for (let i = 0; i < writes && !writer.failed() && !world.stopping(); i++) {
     await writer.write();
     if (chance(random, 0.4)) await nextTurns(below(random, 4));
     if (chance(random, 0.05)) await readSome(world, log, `owner ${term}`);
@@ -131,12 +106,12 @@ async function readChecksum(world: World, log: Log): Promise<number | undefined>
 }
 
 async function open(world: World, term: number): Promise<Log | undefined> {
-  const { history, pchannel } = world;
-  history.push({ kind: "open", term });
+  const { tell, pchannel } = world;
+  tell({ kind: "open", term });
   try {
     const log = await anyBackend(world).open(pchannel, term);
     world.highestOpen = Math.max(world.highestOpen, term);
-    history.push({ kind: "opened", term, next: log.bounds().next });
+    tell({ kind: "opened", term, next: log.bounds().next });
     world.logs.push(log);
     return log;
   } catch (error) {
@@ -153,22 +128,22 @@ async function read(
   sequence: number,
   see: (batch: RecordBatch) => void = () => undefined,
 ): Promise<void> {
-  const { history, random } = world;
+  const { tell, random } = world;
   const reader = `${who} (${world.readers++})`;
   const request: ReadEvent = { kind: "read", reader, view: "batches", from: { sequence } };
-  history.push(request);
+  tell(request);
   // What a later owner has acknowledged, a former one need not know.
   const isCurrent = !("term" in log) || (log.term as number) >= world.highestOpen;
   try {
     for await (const batch of log.read(sequence)) {
-      history.push({ kind: "batch", reader, batch: seen(batch) });
+      tell({ kind: "batch", reader, batch: seen(batch) });
       see(batch);
       if (chance(random, 0.02)) await nextTurns(3);
     }
-    if (isCurrent) history.push({ kind: "complete", reader });
+    if (isCurrent) tell({ kind: "complete", reader });
   } catch (error) {
     if (!MillraceError.is(error, "OUT_OF_RANGE")) throw error;
-    history.push({ kind: "out-of-range", reader, first: Number(error.expected) });
+    tell({ kind: "out-of-range", reader, first: Number(error.expected) });
   }
 }
 
@@ -200,23 +175,24 @@ async function follow(world: World): Promise<void> {
   }
   world.logs.push(log);
   let next = log.bounds().first;
-  while (!world.stopping) {
+  while (!world.stopping()) {
     await read(world, log, "reader", next, ({ sequence }) => {
       next = sequence + 1;
     });
     const { first } = log.bounds();
     if (next < first || chance(random, 0.2)) next = first;
-    await nextTurns(1 + below(random, 8));
+    await nextTurns(1);
+    await world.progress(below(random, 20));
   }
 }
 
 async function truncate(world: World, log: Log): Promise<void> {
-  const { history, random } = world;
+  const { tell, random } = world;
   const { first, next } = log.bounds();
   // So that nothing goes that nobody saw.
   await read(world, log, `owner ${log.term} before it truncates`, first);
   const before = first + below(random, next - first + 1);
-  history.push({ kind: "truncate", term: log.term, before });
+  tell({ kind: "truncate", term: log.term, before });
   try {
     await log.truncate(before);
   } catch (error) {
@@ -245,7 +221,7 @@ interface HistoryWriter {
 }
 
 function createWriter(world: World, log: Log, checksum: number): HistoryWriter {
-  const { history, random } = world;
+  const { tell, random } = world;
   const { term } = log;
   const maxInFlight = 1 + below(random, 4);
   const underWay = new Set<Promise<void>>();
@@ -275,23 +251,23 @@ function createWriter(world: World, log: Log, checksum: number): HistoryWriter {
     const { batch, names } = batchOf(1 + below(random, 3));
     const { sequence, firstTick, lastTick } = batch;
     const op = world.ops++;
-    history.push({ kind: "append", op, term, names });
+    tell({ kind: "append", op, term, names });
     next = { sequence: sequence + 1, checksum: batch.checksum };
     const outcome = log.append(batch).then(
       () => {
         const id = { sequence, index: 0 };
-        history.push({ kind: "acknowledged", op, id, firstTick, lastTick });
+        tell({ kind: "acknowledged", op, id, firstTick, lastTick });
         durable.sequence = sequence + 1;
         durable.checksum = batch.checksum;
       },
       (error) => {
         if (MillraceError.is(error, "RESOURCE_EXHAUSTED")) {
-          history.push({ kind: "failed", op });
+          tell({ kind: "failed", op });
           refused = true;
           return;
         }
         failed = true;
-        if (!MillraceError.is(error, "CHANNEL_FENCED")) world.failures.push(error);
+        if (!MillraceError.is(error, "CHANNEL_FENCED")) world.fail(error);
       },
     );
     const settling = outcome.then(() => {

@@ -20,8 +20,3 @@ export function nextTurn(): Promise<void> {
 export async function nextTurns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await nextTurn();
 }
-
-/** Lets other things run until this is so, but not for ever. */
-export async function turnsUntil(isSo: () => boolean): Promise<void> {
-  for (let i = 0; i < 50_000 && !isSo(); i++) await nextTurn();
-}

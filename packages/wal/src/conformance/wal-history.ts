@@ -11,49 +11,30 @@ import type { Wal, WalSnapshot } from "../wal.ts";
 import type { OpenWalOptions } from "../wal-options.ts";
 import { below, chance, pick } from "./chance.ts";
 import type { HistoryEvent } from "./history.ts";
-import { nextTurns, turnsUntil } from "./turns.ts";
+import { nextTurns } from "./turns.ts";
 import { readAll, readAllBeside, readAllBatches, readBeside, readSome } from "./wal-readers.ts";
 import { createWalUser } from "./wal-user.ts";
 import { anyBackend, createWorld, type WalHistoryOptions, type World } from "./wal-world.ts";
 
 /** Lets it happen, and answers what was done and seen. Takes a fraction of a second. */
-export async function runWalHistory(options: WalHistoryOptions): Promise<HistoryEvent[]> {
+export async function runWalHistory(options: WalHistoryOptions): Promise<readonly HistoryEvent[]> {
   const world = createWorld(options);
   const { random, clock } = world;
-  const actors: Promise<void>[] = [];
-  let active = 0;
-  const start = (actor: Promise<void>): void => {
-    active++;
-    const ending = actor
-      .catch((error) => {
-        world.stopping = true;
-        world.failures.push(error);
-      })
-      .finally(() => {
-        active--;
-      });
-    actors.push(ending);
-  };
-  const owners = 1 + below(random, 4);
   let term = 0;
-  for (let i = 0; i < owners && !world.stopping; i++) {
+  for (let owners = 1 + below(random, 4); owners > 0 && !world.stopping(); owners--) {
     term += 1 + below(random, 3);
-    start(own(world, term));
-    if (chance(random, 0.5)) start(readBeside(world));
-    for (let turns = below(random, 6); turns >= 0; turns--) {
-      // However slow the backend is, something happens before the next owner comes.
-      const enough = world.history.length + below(random, 80);
-      await turnsUntil(() => active === 0 || world.history.length >= enough);
+    world.own(own(world, term));
+    if (chance(random, 0.5)) world.read(readBeside(world));
+    for (let pauses = below(random, 6); pauses >= 0; pauses--) {
+      await world.progress(below(random, 80));
       const ms = below(random, 150);
       world.passTime(ms);
       await clock.advance(ms);
     }
   }
-  world.stopping = true;
-  await Promise.all(actors);
-  if (world.failures.length === 0) await readAtLast(world, term + 100);
+  await world.finish();
+  await readAtLast(world, term + 100);
   for (const wal of world.wals) await wal.close();
-  if (world.failures.length > 0) throw world.failures[0];
   return world.history;
 }
 
@@ -66,7 +47,7 @@ async function own(world: World, term: number): Promise<void> {
   const user = createWalUser(world, wal);
   const reading: Promise<void>[] = [];
   const steps = chance(random, 0.6) ? below(random, 100) : 400;
-  for (let i = 0; i < steps && !wal.signal.aborted && !world.stopping; i++) {
+  for (let i = 0; i < steps && !wal.signal.aborted && !world.stopping(); i++) {
     await user.step();
     if (chance(random, 0.3)) await nextTurns(below(random, 3));
     if (chance(random, 0.04) && reading.length < 8) reading.push(readSome(world, source));
@@ -82,8 +63,8 @@ async function own(world: World, term: number): Promise<void> {
 }
 
 async function open(world: World, term: number): Promise<Wal | undefined> {
-  const { history, random, pchannel, ticks, clock } = world;
-  history.push({ kind: "open", term });
+  const { tell, random, pchannel, ticks, clock } = world;
+  tell({ kind: "open", term });
   const options: OpenWalOptions = {
     backend: anyBackend(world),
     pchannel,
@@ -103,13 +84,13 @@ async function open(world: World, term: number): Promise<Wal | undefined> {
     const wal = await openWal(options);
     world.wals.push(wal);
     world.highestOpen = Math.max(world.highestOpen, term);
-    history.push({ kind: "opened", term });
+    tell({ kind: "opened", term });
     return wal;
   } catch (error) {
     if (MillraceError.is(error, "CHANNEL_FENCED")) return undefined;
     // A former owner has truncated the log since the snapshot was chosen.
     const isStale = (options.snapshot?.sequence ?? 0) < world.truncatedTo;
-    if (isStale && MillraceError.is(error, "DATA_LOSS")) return undefined;
+    if (isStale && MillraceError.is(error, "DATA_LOSS", "OUT_OF_RANGE")) return undefined;
     throw error;
   }
 }
@@ -126,7 +107,7 @@ function chooseSnapshot({ random, snapshots, truncatedTo }: World): WalSnapshot 
 }
 
 async function truncate(world: World, wal: Wal): Promise<void> {
-  const { history, random } = world;
+  const { tell, random } = world;
   const { term } = wal;
   const source = { log: wal, term, ended: () => wal.signal.aborted };
   // So that nothing goes that nobody saw.
@@ -136,7 +117,7 @@ async function truncate(world: World, wal: Wal): Promise<void> {
   const { first } = wal.bounds();
   const before = first + below(random, snapshot.sequence - first + 1);
   world.truncatedTo = Math.max(world.truncatedTo, before);
-  history.push({ kind: "truncate", term, before });
+  tell({ kind: "truncate", term, before });
   try {
     await wal.truncate(before);
   } catch (error) {

@@ -6,6 +6,7 @@
  */
 
 import { MillraceError, type Tick } from "@millrace/types";
+import { decodeBatch } from "../decode.ts";
 import { openWalReader, type WalReader } from "../read/mod.ts";
 import type { Delivery, RecordBatch } from "../record-batch.ts";
 import type { ScanFrom, Wal } from "../wal.ts";
@@ -94,7 +95,7 @@ export async function readSome(world: World, source: ReadSource): Promise<void> 
 /** A reader beside the owner, which comes again and again. */
 export async function readBeside(world: World): Promise<void> {
   const { pchannel, random } = world;
-  while (!world.stopping) {
+  while (!world.stopping()) {
     try {
       const log = await openWalReader({ backend: anyBackend(world), pchannel });
       const source: ReadSource = { log, term: undefined, ended: () => false };
@@ -103,7 +104,8 @@ export async function readBeside(world: World): Promise<void> {
     } catch (error) {
       if (!MillraceError.is(error, "NOT_FOUND")) throw error;
     }
-    await nextTurns(1 + below(random, 20));
+    await nextTurns(1);
+    await world.progress(below(random, 40));
   }
 }
 
@@ -123,13 +125,17 @@ async function readBatches(world: World, source: ReadSource, reading: Reading): 
   const request = begin(world, source, { view: "batches", from, vchannel });
   const stop = new AbortController();
   const batches = source.log.scan({ from, vchannel, follow, signal: stop.signal });
+  const held: RecordBatch[] = [];
   await drain(world, source, request, reading, stop, batches, (batch) => {
-    world.history.push({ kind: "batch", reader: request.reader, batch: seenBatch(batch) });
+    world.tell({ kind: "batch", reader: request.reader, batch: seenBatch(batch) });
+    held.push(batch);
   });
+  // Whoever has got a batch may keep it.
+  for (const { bytes } of held) decodeBatch(bytes);
 }
 
 async function readDeliveries(world: World, source: ReadSource, reading: Reading): Promise<void> {
-  const { history, truncatedTo, places } = world;
+  const { tell, truncatedTo, places } = world;
   const { place, afterTick, follow } = reading;
   // A place is good for the filter with which it was got.
   const vchannel = place ? place.vchannel : reading.vchannel;
@@ -139,12 +145,19 @@ async function readDeliveries(world: World, source: ReadSource, reading: Reading
   const from = place ? { after: place } : reading.from;
   const deliveries = source.log.read({ from, vchannel, afterTick, follow, signal: stop.signal });
   const since = place?.since ?? sinceOf(reading.from, truncatedTo);
+  const held: [Delivery, SeenDelivery][] = [];
   await drain(world, source, request, reading, stop, deliveries, (delivery) => {
     const { tick, resume } = delivery;
     const seen = seenDelivery(delivery);
-    history.push({ kind: "delivery", reader: request.reader, delivery: seen });
+    held.push([delivery, seen]);
+    tell({ kind: "delivery", reader: request.reader, delivery: seen });
     places.push({ tick, resume, vchannel, since });
   });
+  for (const [delivery, { names }] of held) {
+    if (seenDelivery(delivery).names.join() !== names.join()) {
+      throw new Error(`${request.reader} holds ${names.join()}, which has changed since`);
+    }
+  }
 }
 
 /** From where on a reader leaves nothing out. */
@@ -165,7 +178,7 @@ function begin(
     reader: `reader ${world.readers++} ${where}`,
     ...request,
   };
-  world.history.push(event);
+  world.tell(event);
   return event;
 }
 
@@ -178,7 +191,7 @@ async function drain<T>(
   items: AsyncIterable<T>,
   see: (item: T) => void,
 ): Promise<void> {
-  const { history, random } = world;
+  const { tell, random } = world;
   // What a later owner has acknowledged, a former one need not know.
   const isCurrent = term === undefined || term >= world.highestOpen;
   // One that follows is stopped at some time, wherever it is.
@@ -190,10 +203,10 @@ async function drain<T>(
       see(item);
       if (chance(random, 0.05)) await nextTurns(2);
     }
-    if (!follow && !ended() && isCurrent) history.push({ kind: "complete", reader });
+    if (!follow && !ended() && isCurrent) tell({ kind: "complete", reader });
   } catch (error) {
     if (MillraceError.is(error, "OUT_OF_RANGE")) {
-      history.push({ kind: "out-of-range", reader, first: Number(error.expected) });
+      tell({ kind: "out-of-range", reader, first: Number(error.expected) });
     } else if (!MillraceError.is(error, "CHANNEL_FENCED", "ON_SHUTDOWN")) throw error;
   } finally {
     stop.abort();

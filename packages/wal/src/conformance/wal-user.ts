@@ -27,7 +27,7 @@ const goneCodes = ["CHANNEL_FENCED", "ON_SHUTDOWN"] as const;
 
 /** Creates the users of a log. */
 export function createWalUser(world: World, wal: Wal): WalUser {
-  const { history, random } = world;
+  const { tell, random } = world;
   const { term } = wal;
   const maxUnderWay = 1 + below(random, 12);
   const underWay = new Set<Promise<void>>();
@@ -37,7 +37,7 @@ export function createWalUser(world: World, wal: Wal): WalUser {
     const settling = result
       .then(
         ({ id, firstTick, lastTick, duplicate }) => {
-          history.push({ kind: "acknowledged", op, id, firstTick, lastTick, duplicate });
+          tell({ kind: "acknowledged", op, id, firstTick, lastTick, duplicate });
         },
         (error) => failed(op, error, expected),
       )
@@ -49,10 +49,10 @@ export function createWalUser(world: World, wal: Wal): WalUser {
   function failed(op: number, error: unknown, expected: string[]): void {
     const code = MillraceError.is(error) ? error.code : undefined;
     if (code === undefined ? error !== aborted : ![...goneCodes, ...expected].includes(code)) {
-      world.failures.push(error);
+      world.fail(error);
     }
     if (MillraceError.is(error) && error.maybeApplied) return;
-    history.push({ kind: "failed", op, code });
+    tell({ kind: "failed", op, code });
   }
 
   function append(): void {
@@ -63,7 +63,7 @@ export function createWalUser(world: World, wal: Wal): WalUser {
       ? world.lastTick() + BigInt(below(random, 1000))
       : undefined;
     const op = world.ops++;
-    history.push({ kind: "append", op, term, names, key, txn, barrier });
+    tell({ kind: "append", op, term, names, key, txn, barrier });
     const options: AppendOptions = {
       idempotencyKey: key,
       txn,
@@ -95,7 +95,7 @@ export function createWalUser(world: World, wal: Wal): WalUser {
     const vchannel = pick(random, vchannels) as string;
     const leaseMs = chance(random, 0.5) ? 1 + below(random, 200) : 600_000;
     const op = world.ops++;
-    history.push({ kind: "begin", op, term });
+    tell({ kind: "begin", op, term });
     const begun = wal.begin({ vchannel, leaseMs }).then((result) => {
       if (result.txn !== result.firstTick) throw new Error(`${result.txn} is not its own tick`);
       world.txns.push({ txn: result.txn, vchannel });
@@ -111,15 +111,15 @@ export function createWalUser(world: World, wal: Wal): WalUser {
     if (chance(random, 0.7)) forget(txn);
     const op = world.ops++;
     if (chance(random, 0.7)) {
-      history.push({ kind: "commit", op, term, txn });
+      tell({ kind: "commit", op, term, txn });
       const expected = ["TRANSACTION_EXPIRED", "INVALID_TRANSACTION_STATE", "RESOURCE_EXHAUSTED"];
       void watch(op, wal.commit(txn), expected);
       return;
     }
-    history.push({ kind: "rollback", op, term, txn });
+    tell({ kind: "rollback", op, term, txn });
     try {
       await wal.rollback(txn);
-      history.push({ kind: "settled", op });
+      tell({ kind: "settled", op });
     } catch (error) {
       failed(op, error, ["INVALID_TRANSACTION_STATE", "RESOURCE_EXHAUSTED"]);
     }

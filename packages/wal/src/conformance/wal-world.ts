@@ -9,7 +9,7 @@ import type { VirtualClock } from "@millrace/types/testing";
 import type { LogBackend } from "../log.ts";
 import type { Wal, WalSnapshot } from "../wal.ts";
 import { chance, pick } from "./chance.ts";
-import type { HistoryEvent } from "./history.ts";
+import { createStage, type Stage } from "./stage.ts";
 import { nextTurns } from "./turns.ts";
 
 /** Options of a random history of a Wal. */
@@ -47,8 +47,7 @@ export interface ReadPlace {
 }
 
 /** What owners and readers share. */
-export interface World extends WalHistoryOptions {
-  history: HistoryEvent[];
+export interface World extends WalHistoryOptions, Stage {
   ticks: TickSource;
   /** The last tick that was given to anybody. */
   lastTick(): Tick;
@@ -67,10 +66,6 @@ export interface World extends WalHistoryOptions {
   ops: number;
   messages: number;
   readers: number;
-  /** Owners and readers come to an end. */
-  stopping: boolean;
-  /** What went wrong that should not have, whatever is in the log. */
-  failures: unknown[];
 }
 
 /** The vchannels that are written to. */
@@ -89,7 +84,7 @@ export function createWorld(options: WalHistoryOptions): World {
   };
   return {
     ...options,
-    history: [],
+    ...createStage(),
     ticks: { take },
     lastTick: () => last,
     passTime(ms) {
@@ -105,8 +100,6 @@ export function createWorld(options: WalHistoryOptions): World {
     ops: 0,
     messages: 0,
     readers: 0,
-    stopping: false,
-    failures: [],
   };
 }
 

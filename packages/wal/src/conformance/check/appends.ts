@@ -121,10 +121,12 @@ function checkTime(append: Append, place: Position, log: KnownLog, report: Repor
     );
   }
   const tick = batch.firstTick + BigInt(place.index);
-  const { barrier = 0n, txn = 0n } = request;
-  if (barrier >= tick) {
-    report("order", `${describeOperation(first)} has tick ${tick}, not above barrier ${barrier}`);
+  const writer = attempts.length === 1 ? first : attempts.find(({ ack }) => ack && !ack.duplicate);
+  const { barrier = 0n } = (writer?.request ?? {}) as Partial<AppendEvent>;
+  if (writer && barrier >= tick) {
+    report("order", `${describeOperation(writer)} has tick ${tick}, not above barrier ${barrier}`);
   }
+  const { txn = 0n } = request;
   for (const name of request.names) {
     const at = log.places.get(name);
     const message = at && log.batches.get(at.sequence)?.messages[at.index];
