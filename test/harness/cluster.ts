@@ -15,6 +15,8 @@ export interface Cluster {
   services: Service[];
   /** SIGKILLs one process that holds data and starts it again with the same arguments. */
   crash(): Promise<void>;
+  /** Starts a service that was killed again, with the same arguments. */
+  restart(service: number): Promise<void>;
   /** Resident memory of the largest process at this moment, in bytes. */
   residentBytes(): number;
   /** SIGTERM to all. Answers their exit codes. */
@@ -29,6 +31,8 @@ export interface ClusterOptions extends SpawnOptions {
   store?: readonly string[];
   /** Where the coordinator keeps metadata, as `--meta` says it. Default: a folder. */
   meta?: string;
+  /** Of {@linkcode startProcesses}: how many coordinators there are, first among the services. Default 1. */
+  coordinators?: number;
   /** Flags for each service that is started. */
   flags?: readonly string[];
 }
@@ -54,16 +58,21 @@ export async function startStandalone(options: ClusterOptions): Promise<Cluster>
     ...(options.flags ?? []),
   ];
   const services = [await startService(args, options)];
-  return clusterOf(services, [{ index: 0, args }], options, `http://127.0.0.1:${port}`);
+  const commands = [args];
+  return clusterOf({ services, commands, victims: [0] }, options, `http://127.0.0.1:${port}`);
 }
 
-/** `millrace coord`, two `millrace node` and `millrace proxy`. */
+/** Coordinators (`millrace coord`), two `millrace node` and `millrace proxy`. */
 export async function startProcesses(options: ClusterOptions): Promise<Cluster> {
-  const { folder, flags = [], meta = `file:${join(folder, "meta")}` } = options;
+  const { folder, flags = [], coordinators = 1 } = options;
+  const kind = coordinators > 1 ? "shared" : "file";
+  const { meta = `${kind}:${join(folder, "meta")}` } = options;
   const store = options.store ?? ["--store", `file:${join(folder, "store")}`];
-  const ports = [await freePort(), await freePort(), await freePort(), await freePort()];
+  const ports: number[] = [];
+  for (let i = 0; i < coordinators + 3; i++) ports.push(await freePort());
   const listen = (index: number): string[] => ["--listen", `127.0.0.1:${ports[index]}`];
-  const coord = ["--coord", `http://127.0.0.1:${ports[0]}`];
+  const urls = ports.slice(0, coordinators).map((port) => `http://127.0.0.1:${port}`);
+  const coord = ["--coord", urls.join(",")];
   const nodeArgs = (index: number): string[] => [
     "node",
     ...listen(index),
@@ -73,34 +82,40 @@ export async function startProcesses(options: ClusterOptions): Promise<Cluster> 
     ...store,
     ...flags,
   ];
+  const victims = [coordinators, coordinators + 1];
   const commands = [
-    ["coord", ...listen(0), "--meta", meta],
-    nodeArgs(1),
-    nodeArgs(2),
-    ["proxy", ...listen(3), ...coord],
+    ...urls.map((_url, index) => ["coord", ...listen(index), "--meta", meta]),
+    ...victims.map(nodeArgs),
+    ["proxy", ...listen(coordinators + 2), ...coord],
   ];
   const services: Service[] = [];
   for (const args of commands) services.push(await startService(args, options));
-  const victims = [1, 2].map((index) => ({ index, args: commands[index] ?? [] }));
-  return clusterOf(services, victims, options, `http://127.0.0.1:${ports[3]}`);
+  const url = `http://127.0.0.1:${ports[coordinators + 2]}`;
+  return clusterOf({ services, commands, victims }, options, url);
 }
 
-function clusterOf(
-  services: Service[],
-  victims: { index: number; args: readonly string[] }[],
-  options: SpawnOptions,
-  url: string,
-): Cluster {
+interface Processes {
+  services: Service[];
+  /** The arguments of each service. */
+  commands: readonly (readonly string[])[];
+  /** Those that hold data. */
+  victims: readonly number[];
+}
+
+function clusterOf(processes: Processes, options: SpawnOptions, url: string): Cluster {
+  const { services, commands, victims } = processes;
   let crashes = 0;
+  const restart = async (service: number): Promise<void> => {
+    services[service] = await startService(commands[service] ?? [], options);
+  };
   return {
     url,
     services,
+    restart,
     async crash() {
-      const victim = victims[crashes++ % victims.length];
-      const service = victim && services[victim.index];
-      if (!victim || !service) throw new Error("nothing to crash");
-      await service.kill();
-      services[victim.index] = await startService(victim.args, options);
+      const victim = victims[crashes++ % victims.length] ?? 0;
+      await services[victim]?.kill();
+      await restart(victim);
     },
     residentBytes: () => Math.max(...services.map((service) => service.residentBytes())),
     async stop() {
