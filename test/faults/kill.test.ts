@@ -102,9 +102,9 @@ async function followLiving(session: Session): Promise<void> {
   await untilRandomMoment(session, next);
   await next.opened;
   if (stopped) old.signal("SIGCONT");
-  const code = await old.ended;
-  writers.delete(old);
+  const code = await Promise.race([old.ended, sleep(20_000, "still writing", { ref: false })]);
   expect(code).toBe("CHANNEL_FENCED");
+  writers.delete(old);
   await sleep(random.next() * 20);
   expect(await endWriter(next)).toBe("");
 }

@@ -5,7 +5,7 @@
  */
 
 import { MillraceError, type Random } from "@millrace/types";
-import { openWal, type Wal } from "@millrace/wal";
+import { type LogBackend, openWal, type Wal } from "@millrace/wal";
 import { createFileBackend, type FileSystem } from "@millrace/wal/file";
 import { nameOf } from "./content.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
@@ -58,23 +58,29 @@ export function createMachine(options: MachineOptions): Machine {
   return { random, onStep, fault, wrap, ...state };
 }
 
-/** Opens the log at the next term, as a process of its own. */
-export function open(machine: Machine): Promise<Owner> {
-  return beginToOpen(machine).opened;
+interface Process {
+  fs: SimulatedFileSystem;
+  backend: LogBackend;
 }
 
-/** The same, with the file system of the process, so that it can be killed. */
-function beginToOpen(machine: Machine): { fs: SimulatedFileSystem; opened: Promise<Owner> } {
-  const { random, disk, onStep, fault, wrap } = machine;
+/** A process of its own on the machine. */
+function start({ random, disk, onStep, fault, wrap }: Machine): Process {
   const turns = (): number => Math.floor(random.next() * 4);
   const fs = createSimulatedFileSystem({ disk, onStep, fault, turns });
-  const backend = createFileBackend({
-    dir: "/logs",
-    segmentBytes: 4096,
-    fs: wrap?.(fs) ?? fs,
-  });
+  return {
+    fs,
+    backend: createFileBackend({ dir: "/logs", segmentBytes: 4096, fs: wrap?.(fs) ?? fs }),
+  };
+}
+
+/** Opens the log at the next term, as a process of its own. */
+export function open(machine: Machine): Promise<Owner> {
+  return openAt(machine, start(machine));
+}
+
+async function openAt(machine: Machine, { fs, backend }: Process): Promise<Owner> {
   let tick = 0n;
-  const wal = openWal({
+  const wal = await openWal({
     backend,
     pchannel: "p",
     term: ++machine.term,
@@ -87,7 +93,7 @@ function beginToOpen(machine: Machine): { fs: SimulatedFileSystem; opened: Promi
       },
     },
   });
-  return { fs, opened: wal.then((opened) => ({ fs, wal: opened })) };
+  return { fs, wal };
 }
 
 /** Kills a process after a while. */
@@ -148,6 +154,15 @@ export async function catchUp({ ledger, truncated }: Machine, wal: Wal): Promise
   ledger.settle(next);
 }
 
+/** Another process reads what is new, while others append. What it was given must stay. */
+export async function readElsewhere(machine: Machine): Promise<void> {
+  const { ledger } = machine;
+  const reader = await start(machine).backend.openReadOnly("p");
+  const from = Math.max(reader.bounds().first, ledger.next);
+  for await (const batch of reader.read(from)) ledger.take(batch);
+  await reader.close();
+}
+
 /** Truncates while others append. */
 export async function truncate(machine: Machine, wal: Wal): Promise<void> {
   const { ledger, random } = machine;
@@ -168,7 +183,12 @@ export async function truncate(machine: Machine, wal: Wal): Promise<void> {
 export async function takeOver(machine: Machine, old: Owner): Promise<Owner> {
   const { random } = machine;
   const dice = random.next();
-  const writing = appendSome(machine, old.wal);
+  const writing =
+    random.next() < 0.7
+      ? appendSome(machine, old.wal)
+      : truncate(machine, old.wal).catch((error) => {
+          if (!MillraceError.is(error)) throw error;
+        });
   if (dice < 0.3) {
     await writing;
     await old.wal.close();
@@ -177,8 +197,9 @@ export async function takeOver(machine: Machine, old: Owner): Promise<Owner> {
     await writing;
   }
   if (random.next() < 0.3) {
-    const { fs, opened } = beginToOpen(machine);
-    await Promise.all([killSoon(machine, fs, 300), opened.catch(() => undefined)]);
+    const process = start(machine);
+    const opened = openAt(machine, process).catch(() => undefined);
+    await Promise.all([killSoon(machine, process.fs, 300), opened]);
   }
   const [next] = await Promise.all([open(machine), writing]);
   // A zombie must not be believed.

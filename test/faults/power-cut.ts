@@ -15,6 +15,7 @@ import {
   createMachine,
   type Machine,
   open,
+  readElsewhere,
   takeOver,
   truncate,
 } from "./machine.ts";
@@ -100,7 +101,11 @@ export async function cutEverywhere(options: PowerCutOptions): Promise<PowerCutT
       if (crashes.length - before === states) totals.incomplete++;
     },
   });
-  await live(machine, steps, totals);
+  try {
+    await live(machine, steps, totals);
+  } catch (error) {
+    throw new Error(`seed ${seed}, before any cut: ${String(error)}`, { cause: error });
+  }
   totals.acknowledged = machine.ledger.totals.acknowledged;
   for (const [index, each] of crashes.entries()) {
     try {
@@ -143,8 +148,10 @@ async function live(machine: Machine, steps: number, totals: PowerCutTotals): Pr
   await catchUp(machine, owner.wal);
   for (let step = 0; step < steps; step++) {
     const dice = random.next();
-    if (dice < 0.75) await appendSome(machine, owner.wal);
-    else if (dice < 0.87) {
+    if (dice < 0.65) await appendSome(machine, owner.wal);
+    else if (dice < 0.75) {
+      await Promise.all([appendSome(machine, owner.wal), readElsewhere(machine)]);
+    } else if (dice < 0.87) {
       totals.truncations++;
       await truncate(machine, owner.wal);
     } else {
@@ -183,7 +190,7 @@ async function recover(
   };
   const owner = await open(machine);
   await catchUp(machine, owner.wal);
-  await appendSome(machine, owner.wal);
+  await Promise.all([appendSome(machine, owner.wal), readElsewhere(machine)]);
   if (random.next() < 0.3) await truncate(machine, owner.wal);
   await appendSome(machine, owner.wal);
   await catchUp(machine, owner.wal);

@@ -21,7 +21,7 @@ import {
   writeFile,
 } from "./simulated-disk.ts";
 
-/** An operation that changes something, or makes something durable. */
+/** What is asked of a file system. */
 export interface Operation {
   /** From 0, over all operations of the file system. */
   index: number;
@@ -34,7 +34,12 @@ export interface Operation {
     | "link"
     | "remove"
     | "remove folder"
-    | "sync folder";
+    | "sync folder"
+    // These change nothing.
+    | "open"
+    | "size"
+    | "read"
+    | "list";
   path: string;
 }
 
@@ -51,7 +56,10 @@ export type Fault =
 export interface SimulationOptions {
   /** What is there. Default: nothing. */
   disk?: DiskFolder;
-  /** Called before an operation begins, and when it has happened but is neither durable nor answered. */
+  /**
+   * Called before an operation that changes something, or makes something durable, and when it has
+   * happened but is neither durable nor answered.
+   */
   onStep?: ((operation: Operation) => void) | undefined;
   /** Asked before each operation. Default: nothing goes wrong. */
   fault?: ((operation: Operation) => Fault | undefined) | undefined;
@@ -120,6 +128,15 @@ export function createSimulatedFileSystem(options: SimulationOptions = {}): Simu
     return result;
   }
 
+  /** An operation that changes nothing. */
+  async function look<T>(kind: Operation["kind"], path: string, answer: () => T): Promise<T> {
+    refuseIfStopped(path);
+    const wrong = fault?.({ index: operations++, kind, path });
+    await pass(path);
+    if (wrong?.kind === "error") throw systemError(wrong.code, path);
+    return answer();
+  }
+
   function find(path: string): DiskNode | undefined {
     let node: DiskNode | undefined = disk;
     for (const name of namesOf(path)) {
@@ -162,16 +179,13 @@ export function createSimulatedFileSystem(options: SimulationOptions = {}): Simu
 
   function openFile(file: DiskFile, path: string): OpenFile {
     return {
-      async size() {
-        await pass(path);
-        return sizeOf(file);
-      },
-      async read(into, position) {
-        await pass(path);
-        const bytes = readFile(file, position, into.length);
-        into.set(bytes);
-        return bytes.length;
-      },
+      size: () => look("size", path, () => sizeOf(file)),
+      read: (into, position) =>
+        look("read", path, () => {
+          const bytes = readFile(file, position, into.length);
+          into.set(bytes);
+          return bytes.length;
+        }),
       write(parts, position) {
         const bytes = Buffer.concat(parts);
         const write = (part: "half" | "all"): number => {
@@ -213,13 +227,9 @@ export function createSimulatedFileSystem(options: SimulationOptions = {}): Simu
         await change("create", path, () => add(path, file));
         return openFile(file, path);
       }
-      await pass(path);
-      return openFile(fileAt(path), path);
+      return look("open", path, () => openFile(fileAt(path), path));
     },
-    async list(path) {
-      await pass(path);
-      return [...folderAt(path).entries.keys()];
-    },
+    list: (path) => look("list", path, () => [...folderAt(path).entries.keys()]),
     makeFolder: (path) => change("make folder", path, () => add(path, createFolder())),
     rename: (from, to) =>
       change("rename", to, () => {

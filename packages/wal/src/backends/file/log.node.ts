@@ -99,7 +99,14 @@ export async function openFileLog(options: FileLogOptions): Promise<Log> {
 
 /** Opens a log for reading. */
 export async function openFileReader(log: LogFolder): Promise<LogReader> {
-  const readChain = createChainReader(log);
+  const reader = createChainReader(log);
+  const readChain = async (): Promise<Chain> => {
+    try {
+      return await reader();
+    } catch (error) {
+      throw explain(error, "the log cannot be read");
+    }
+  };
   let chain = await readChain();
   return {
     bounds: () => ({ first: chain.segments[0]?.first ?? chain.next, next: chain.next }),

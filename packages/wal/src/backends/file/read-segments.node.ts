@@ -84,6 +84,10 @@ async function missing(source: SegmentSource, sequence: number): Promise<Millrac
 }
 
 async function firstOf({ log, segments }: SegmentSource): Promise<number> {
-  const marker = await readFirst(log);
-  return Math.max(marker.sequence, segments[0]?.first ?? 0);
+  try {
+    const marker = await readFirst(log);
+    return Math.max(marker.sequence, segments[0]?.first ?? 0);
+  } catch (error) {
+    throw explain(error, "the log cannot be read");
+  }
 }

@@ -68,7 +68,8 @@ export async function openSegmentNear(
 }
 
 async function loadIndex({ fs, crc32 }: LogFolder, segment: Segment): Promise<void> {
-  const bytes = await readFile(fs, indexPath(segment));
+  // Advice that cannot be read is worth as much as none.
+  const bytes = await readFile(fs, indexPath(segment)).catch(() => undefined);
   segment.indexed = true;
   if (!bytes || bytes.length < headBytes) return;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
