@@ -143,18 +143,22 @@ export async function readFile(fs: FileSystem, path: string): Promise<Uint8Array
   }
 }
 
-/** Up to `bytes` bytes: fewer only at the end of the file. */
+/**
+ * Up to `bytes` bytes, fewer only at the end of the file; none if that is less than 0. Before them
+ * there are `room` bytes in which anything may stand.
+ */
 export async function readFully(
   file: OpenFile,
   position: number,
   bytes: number,
+  room = 0,
 ): Promise<Uint8Array> {
+  const end = room + Math.max(0, bytes);
   // Of its own memory, not filled with zeros first.
-  const { buffer } = Buffer.allocUnsafeSlow(bytes);
-  const all = new Uint8Array(buffer);
-  let filled = 0;
-  while (filled < bytes) {
-    const read = await file.read(all.subarray(filled), position + filled);
+  const all = new Uint8Array(Buffer.allocUnsafeSlow(end).buffer);
+  let filled = room;
+  while (filled < end) {
+    const read = await file.read(all.subarray(filled), position + filled - room);
     if (read === 0) break;
     filled += read;
   }

@@ -10,7 +10,8 @@ import type { Crc32 } from "../../crc32.ts";
 import { isSound, peekBatch, tryDecodeBatch } from "../../decode.ts";
 import type { RecordBatch } from "../../record-batch.ts";
 import type { FileSystem } from "./file-system.ts";
-import { explain, readFully } from "./files.node.ts";
+import { createFileWindow } from "./file-window.node.ts";
+import { explain } from "./files.node.ts";
 
 /** Where a log's files are, and how they are read. */
 export interface LogFolder {
@@ -70,6 +71,9 @@ const indexEvery = 1024 * 1024;
 const windowBytes = 1024 * 1024;
 /** How many bytes are read at once if batches are large: some of them, or one that is larger still. */
 const largeWindowBytes = 8 * 1024 * 1024;
+
+/** Up to this length, or that of the batch before it, a batch may be cut in two by what is read ahead. */
+const minRoomBytes = 64 * 1024;
 
 const namePattern = /^(\d{16})(\.last)?\.log$/;
 
@@ -169,30 +173,29 @@ export async function openSegmentReader(
   segment: Segment,
   place: Place,
 ): Promise<SegmentReader> {
-  const file = await fs.open(segment.path, "read");
+  const window = createFileWindow(await fs.open(segment.path, "read"), place.offset);
   let { sequence, offset } = place;
-  let window: Uint8Array = new Uint8Array(0);
-  let windowStart = offset;
   let problem: string | undefined;
-  /** The size of the file, when last looked at. */
-  let size = 0;
+  /** The length of the last batch. */
+  let length = 0;
+  /** How often the window was moved on. */
+  let moves = 0;
 
   async function fill(bytes: number): Promise<void> {
     try {
-      // So that no memory is taken for what a small segment does not have.
-      if (offset + bytes > size) size = await file.size();
-      window = await readFully(file, offset, Math.min(bytes, Math.max(0, size - offset)));
+      await window.read(offset, bytes);
     } catch (error) {
       throw explain(error, `${segment.path} cannot be read`);
     }
-    windowStart = offset;
   }
 
   /** The batch at the present place, if it is whole within the window. */
   function take(): RecordBatch | undefined {
-    const result = tryDecodeBatch(window, offset - windowStart, crc32);
+    const bytes = window.bytes();
+    const at = offset - window.start();
+    const result = tryDecodeBatch(bytes, at, crc32);
     if (typeof result === "string") {
-      const begin = window.subarray(offset - windowStart).subarray(0, 64);
+      const begin = bytes.subarray(at).subarray(0, 64);
       problem = begin.every((byte) => byte === 0) ? undefined : result;
       return undefined;
     }
@@ -201,24 +204,32 @@ export async function openSegmentReader(
       return undefined;
     }
     indexBatch(segment, sequence, offset);
-    offset += result.bytes.length;
+    length = result.bytes.length;
+    offset += length;
     sequence++;
     return result;
   }
 
   async function read(): Promise<RecordBatch | undefined> {
-    const batch = take();
+    let batch = take();
     if (batch) return batch;
+    if (await window.slide(offset)) batch = take();
     // The window may be too short, or older than what was written since.
-    const cut = peekBatch(window, offset - windowStart);
-    const length = cut.kind === "batch" ? cut.length : 0;
-    await fill(windowFor(length));
-    const start = peekBatch(window, 0);
-    if (start.kind !== "none" && start.length > window.length) {
+    batch ??= await takeAnew();
+    // Whoever comes through one window will want the next.
+    if (batch && ++moves > 1) window.readAhead(windowFor(length), Math.max(length, minRoomBytes));
+    return batch;
+  }
+
+  async function takeAnew(): Promise<RecordBatch | undefined> {
+    const cut = peekBatch(window.bytes(), offset - window.start());
+    await fill(windowFor(cut.kind === "batch" ? cut.length : 0));
+    const start = peekBatch(window.bytes(), 0);
+    if (start.kind !== "none" && start.length > window.bytes().length) {
       await fill(windowFor(start.length));
     }
     // If it is not sound, its version is what stood there before a write that was cut off.
-    if (start.kind === "unknown-version" && isSound(window, 0, start.length, crc32)) {
+    if (start.kind === "unknown-version" && isSound(window.bytes(), 0, start.length, crc32)) {
       throw damaged(segment, { sequence, offset }, `its format version is ${start.version}`);
     }
     return take();
@@ -230,12 +241,10 @@ export async function openSegmentReader(
     place: () => ({ sequence, offset }),
     seek(to) {
       ({ sequence, offset } = to);
-      if (offset >= windowStart && offset <= windowStart + window.length) return;
-      window = new Uint8Array(0);
-      windowStart = offset;
+      window.seek(offset);
     },
     problem: () => problem,
-    close: () => file.close(),
+    close: () => window.close(),
   };
 }
 
