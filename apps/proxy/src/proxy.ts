@@ -98,7 +98,7 @@ export function createProxy(options: ProxyOptions): MillraceProxy {
   return {
     routes(router) {
       router.service(ProxyService, { ...createDdl(started), ...service });
-      router.service(AdminService, forwardAdmin(options.coord));
+      router.service(AdminService, forwardAdmin(options.coord, patientCoord(options)));
     },
     async start() {
       assignments ??= discoverAssignments(options);
@@ -112,13 +112,18 @@ export function createProxy(options: ProxyOptions): MillraceProxy {
   };
 }
 
+/** To the coordinator; changes wait for one that leads. */
+function patientCoord({ coord, clock, random, limits }: ProxyOptions): Transport {
+  const timeoutMs = proxyLimits(limits).ownerTimeoutMs;
+  return waitForCoordinator(coord, { clock, random, timeoutMs });
+}
+
 function createContext(options: ProxyOptions, assignments: Assignments): ProxyContext {
   const { coord, transportFor, clock, random, logger } = options;
   const limits = proxyLimits(options.limits);
   const timeoutMs = limits.ownerTimeoutMs;
   const retry = (signal: AbortSignal) => ({ clock, random, timeoutMs, signal });
-  const patient = waitForCoordinator(coord, { clock, random, timeoutMs });
-  const catalog = createClient(CatalogService, patient);
+  const catalog = createClient(CatalogService, patientCoord(options));
   const allocator = createClient(AllocatorService, coord);
 
   const describe = async (name: string, signal: AbortSignal): Promise<Collection> => {

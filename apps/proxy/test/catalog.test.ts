@@ -43,11 +43,8 @@ test("what cannot be a collection is refused before the coordinator hears of it"
 });
 
 test("what is not served yet says so", async () => {
-  const { client, admin } = await startCluster();
-  const unimplemented = { code: "UNIMPLEMENTED" };
-  await expect(client.upsert({})).rejects.toMatchObject(unimplemented);
-  await expect(admin.freezeNode({})).rejects.toMatchObject(unimplemented);
-  expect((await admin.getClusterStatus({})).collections).toBe(0);
+  const { client } = await startCluster();
+  await expect(client.upsert({})).rejects.toMatchObject({ code: "UNIMPLEMENTED" });
 });
 
 test("rows may carry an added field at once; inserts while it is added wait for the catalog", async () => {

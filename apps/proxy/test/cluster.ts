@@ -12,7 +12,6 @@ import {
   vchannelName,
 } from "@millrace/types";
 import {
-  AdminService,
   AlterCollectionHeaderSchema,
   AllocatorService,
   AssignmentService,
@@ -35,7 +34,6 @@ import { createFakeNode, type FakeNode } from "./fake-node.ts";
 /** Two nodes, a coordinator that does as the test says, and a proxy between them and the test. */
 export interface Cluster {
   client: Client<typeof ProxyService>;
-  admin: Client<typeof AdminService>;
   proxy: MillraceProxy;
   clock: VirtualClock;
   nodes: [FakeNode, FakeNode];
@@ -227,9 +225,6 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
         return { first, count };
       },
     });
-    router.service(AdminService, {
-      getClusterStatus: () => ({ collections: collections.size }),
-    });
   };
   const appendTo = (vchannel: string, type: MessageType, header: Uint8Array) =>
     walOf(vchannel).append([{ type, vchannel, header, payload: new Uint8Array(0) }]);
@@ -261,7 +256,6 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
 
   const cluster: Cluster = {
     client: createClient(ProxyService, transport),
-    admin: createClient(AdminService, transport),
     proxy,
     clock,
     nodes,

@@ -329,7 +329,8 @@ export function createBalancer(options: BalancerOptions): Balancer {
         const { state, owner } = channel.record;
         const isThere = state === "assigned" && isSameRun(owner, target);
         logger.info("pchannel transferred", { pchannel, node: nodeId });
-        await unlessAborted(isThere ? keep(channel, target) : move(channel, target, true), caller);
+        const operation = isThere ? keep(channel, target) : move(channel, target, true);
+        await unlessAborted(operation.catch(transferFailed(pchannel, nodeId)), caller);
         return channel.record;
       }
     },
@@ -357,6 +358,18 @@ function refuseFewer(channels: ReadonlyMap<string, Channel>, saved: readonly str
     `the metadata has ${saved.length} pchannels, among them ${missing[0]}, which is not one of the ${channels.size} that were given; pchannels may be added but not removed, for their logs hold rows`,
     { field: "pchannels", expected: String(saved.length) },
   );
+}
+
+/** Throws why a transfer failed. It may have been begun, so that the pchannel goes where others do. */
+function transferFailed(pchannel: string, nodeId: string): (error: unknown) => never {
+  return (cause) => {
+    const { code, message } = MillraceError.from(cause);
+    throw new MillraceError(
+      code,
+      `${pchannel} could not be transferred to node ${nodeId}, and goes where the policy says: ${message}`,
+      { maybeApplied: true, retryable: false, cause },
+    );
+  };
 }
 
 /** The result, or the signal's reason as soon as it is aborted. What is under way goes on. */

@@ -175,7 +175,9 @@ test("a transfer to a node that fails is said to have failed, and the pchannel i
   };
   const [name = ""] = world.held("a");
   await expect(settle(all, balancer.transfer(name, "b"))).rejects.toMatchObject({
-    message: "the disk is full",
+    message: expect.stringMatching(/could not be transferred to node b.*: the disk is full/),
+    maybeApplied: true,
+    retryable: false,
   });
   await clock.advance(1000);
   expect(ownerOf(balancer, name)).toBe("a");
