@@ -92,16 +92,16 @@ async function takeOverAt(step: number): Promise<boolean> {
   await old.truncate(11);
   gate.stopAt(step);
   const late = (async () => {
-    await fixture.fill(old, 20, 1000);
-    await old.truncate(19);
+    await fixture.fill(old, 16, 1900);
+    await old.truncate(15);
   })().catch((error) => error);
   try {
     if (await Promise.race([gate.reached, late.then(() => true)])) return false;
     const next = await fixture.open(2, { segmentBytes });
     const { next: start } = next.bounds();
-    await fixture.fill(next, start + 8, 1000);
-    await next.truncate(start + 7);
-    await fixture.fill(next, start + 16, 1000);
+    await fixture.fill(next, start + 5, 1900);
+    await next.truncate(start + 4);
+    await fixture.fill(next, start + 9, 1900);
     const before = await collect(next);
     gate.release();
     const error = await late;
@@ -112,7 +112,7 @@ async function takeOverAt(step: number): Promise<boolean> {
     });
     const after = await collect(next);
     expect(after.map(({ bytes }) => bytes)).toEqual(before.map(({ bytes }) => bytes));
-    expect(after.at(-1)?.sequence).toBe(start + 15);
+    expect(after.at(-1)?.sequence).toBe(start + 8);
     expect(await sequencesOf(await fixture.open(3))).toEqual(after.map(({ sequence }) => sequence));
     return true;
   } finally {
