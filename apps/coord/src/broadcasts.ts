@@ -15,9 +15,8 @@ import {
   MessageType,
 } from "@millrace/types/gen";
 import type { Catalog } from "./catalog.ts";
-import { collectionKey } from "./ddl.ts";
+import { checkIdempotencyKey, collectionKey } from "./ddl.ts";
 
-const maxKeyBytes = 256;
 const maxResourceKeys = 60;
 
 /** Options of {@linkcode broadcast}. */
@@ -36,9 +35,7 @@ export async function broadcast(
   if (message?.type !== MessageType.MANUAL_FLUSH) {
     throw invalid("message.type", "must be MANUAL_FLUSH; ask the catalog for changes of it");
   }
-  if (new TextEncoder().encode(idempotencyKey).length > maxKeyBytes) {
-    throw invalid("idempotency_key", `has more than ${maxKeyBytes} bytes`);
-  }
+  checkIdempotencyKey(idempotencyKey);
   if (resourceKeys.length > maxResourceKeys) {
     throw invalid("resource_keys", `has more than ${maxResourceKeys} keys`);
   }
@@ -98,14 +95,16 @@ export function broadcastStatus(task: TaskInfo): MessageInitShape<typeof Broadca
       return { domain, key, exclusive: mode === "exclusive" };
     }),
     state,
-    copies: copies.map((copy) => ({ ...copy })),
+    copies: copies.map(({ vchannel, state, failures, problem }) => {
+      return { vchannel, state, failures, problem };
+    }),
     sinceMs: BigInt(Math.round(since)),
     problem,
   };
 }
 
 function collectionOf(catalog: Catalog, vchannel: string): string | undefined {
-  return catalog.list().find(({ vchannels }) => vchannels.includes(vchannel))?.name;
+  return catalog.all().find(({ vchannels }) => vchannels.includes(vchannel))?.name;
 }
 
 function invalid(field: string, problem: string): MillraceError {

@@ -15,6 +15,7 @@ import {
   MessageType,
   type Partition,
   PartitionHeaderSchema,
+  TruncateCollectionHeaderSchema,
 } from "@millrace/types/gen";
 import type { Catalog } from "./catalog.ts";
 
@@ -38,6 +39,14 @@ export function dropHeader(collectionId: bigint): Uint8Array {
 export function alterHeader(collection: Collection): Uint8Array {
   const header = create(AlterCollectionHeaderSchema, { collection });
   return toBinary(AlterCollectionHeaderSchema, header);
+}
+
+/** The header of TRUNCATE_COLLECTION. */
+export function truncateHeader(collectionId: bigint): Uint8Array {
+  return toBinary(
+    TruncateCollectionHeaderSchema,
+    create(TruncateCollectionHeaderSchema, { collectionId }),
+  );
 }
 
 /** The header of CREATE_PARTITION and DROP_PARTITION. */
@@ -75,7 +84,8 @@ export function createCallbacks(catalog: Catalog, logger: Logger): Map<number, C
         return catalog.change(collectionId, (c) => withoutPartition(c, present(partition)));
       },
     ],
-    // The catalog has no part in it.
+    // The catalog has no part in these.
+    [MessageType.TRUNCATE_COLLECTION, async () => undefined],
     [MessageType.MANUAL_FLUSH, async () => undefined],
   ];
   const callbackOf = (

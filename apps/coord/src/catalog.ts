@@ -15,6 +15,8 @@ import { type Cell, createCell } from "./cell.ts";
 /** The catalog. Reads answer from memory; a change is saved before it is seen. */
 export interface Catalog {
   find(name: string): Collection | undefined;
+  /** All collections, in no order. */
+  all(): Collection[];
   /** All collections, by name. */
   list(): Collection[];
   /** Adds a collection; nothing if there is one of its id. */
@@ -43,15 +45,15 @@ export async function openCatalog(meta: MetaStore, onChange: () => void): Promis
     names.set(collection.name, collection.id);
   }
 
+  const all = (): Collection[] => [...entries.values()].map(({ collection }) => collection);
+
   return {
     find(name) {
       const id = names.get(name);
       return id === undefined ? undefined : entries.get(id)?.collection;
     },
-    list: () =>
-      [...entries.values()]
-        .map(({ collection }) => collection)
-        .sort((a, b) => compareText(a.name, b.name)),
+    all,
+    list: () => all().sort((a, b) => compareText(a.name, b.name)),
     async create(collection) {
       const { id, name } = collection;
       if (entries.has(id)) return;

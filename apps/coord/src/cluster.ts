@@ -16,6 +16,7 @@ import { createCallbacks } from "./catalog-changes.ts";
 import { createChanges } from "./changes.ts";
 import { electControlChannel } from "./control-channel.ts";
 import { createDdl, type Ddl } from "./ddl.ts";
+import { startFlushAcks } from "./flush-acks.ts";
 import { type IdAllocator, openIdAllocator } from "./ids.ts";
 import { createMembers, type Members } from "./members.ts";
 import { createNodes, type Nodes } from "./nodes.ts";
@@ -146,6 +147,8 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   balancer.start();
   broadcaster.start();
   const audit = startAudit({ balancer, members, nodes, lags, clock, logger });
+  const { ownerOf } = assignment;
+  const flushAcks = startFlushAcks({ broadcaster, nodes, ownerOf, clock, logger });
 
   return {
     assignment,
@@ -159,7 +162,8 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     ticks,
     async close() {
       assignment.close();
-      await Promise.all([audit.close(), broadcaster.close(), balancer.close()]);
+      const parts = [audit, flushAcks, broadcaster, balancer];
+      await Promise.all(parts.map((part) => part.close()));
       members.close();
     },
   };

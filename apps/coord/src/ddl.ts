@@ -7,7 +7,12 @@
 
 import { create } from "@bufbuild/protobuf";
 import { allocateVchannels } from "@millrace/balancer";
-import type { Broadcaster, BroadcastPlan, ResourceKey } from "@millrace/broadcaster";
+import type {
+  Broadcaster,
+  BroadcastPlan,
+  BroadcastRequest,
+  ResourceKey,
+} from "@millrace/broadcaster";
 import {
   addFields,
   type Clock,
@@ -23,6 +28,7 @@ import {
   type CatalogCreateCollectionRequest,
   type CatalogCreatePartitionRequest,
   type CatalogDropPartitionRequest,
+  type CatalogTruncateCollectionRequest,
   type Collection,
   type CollectionSchema,
   CollectionSchema$,
@@ -37,6 +43,7 @@ import {
   creationHeader,
   dropHeader,
   partitionHeader,
+  truncateHeader,
 } from "./catalog-changes.ts";
 import { withDeadline } from "./deadline.ts";
 import type { IdAllocator } from "./ids.ts";
@@ -65,10 +72,21 @@ export interface Ddl {
   dropCollection(name: string, timeoutMs?: number): Promise<void>;
   /** Adds nullable fields; those that are there already are no change. */
   alterCollection(request: CatalogAlterCollectionRequest, timeoutMs?: number): Promise<Collection>;
+  /** Resolves when no row from before is in the table. */
+  truncateCollection(request: CatalogTruncateCollectionRequest, timeoutMs?: number): Promise<void>;
   createPartition(request: CatalogCreatePartitionRequest, timeoutMs?: number): Promise<Partition>;
   dropPartition(request: CatalogDropPartitionRequest, timeoutMs?: number): Promise<void>;
   /** All collections that have vchannels: those of the catalog, and those that are being created. */
   collections(): Collection[];
+}
+
+/** What is to be changed. */
+interface Change {
+  type: MessageType;
+  /** Of the collection. */
+  name: string;
+  /** Of the caller, in milliseconds. */
+  timeoutMs: number | undefined;
 }
 
 /** What a change comes to: what its caller is told, and what is to be broadcast, if anything is. */
@@ -78,6 +96,20 @@ interface Decision<T> {
 }
 
 const maxPartitions = 1024;
+
+const maxKeyBytes = 256;
+
+/** Refuses an idempotency key that is too long with `INVALID_ARGUMENT`. */
+export function checkIdempotencyKey(key: string): void {
+  if (new TextEncoder().encode(key).length <= maxKeyBytes) return;
+  throw new MillraceError(
+    "INVALID_ARGUMENT",
+    `idempotency_key has more than ${maxKeyBytes} bytes`,
+    {
+      field: "idempotency_key",
+    },
+  );
+}
 
 /** The lock of a collection's name. */
 export function collectionKey(name: string, mode: ResourceKey["mode"] = "exclusive"): ResourceKey {
@@ -90,12 +122,10 @@ export function createDdl(options: DdlOptions): Ddl {
   // Planned, and perhaps not a task yet.
   const planned = new Map<bigint, Collection>();
 
-  const change = async <T>(
-    type: MessageType,
-    name: string,
-    timeoutMs: number | undefined,
-    decide: () => Promise<Decision<T>>,
-  ): Promise<T> => {
+  const broadcast = async (
+    { type, name, timeoutMs }: Change,
+    request: Pick<BroadcastRequest, "plan" | "idempotencyKey">,
+  ): Promise<void> => {
     const ms = Math.min(timeoutMs ?? options.waitMs, options.waitMs);
     const late = (): MillraceError =>
       new MillraceError(
@@ -103,16 +133,20 @@ export function createDdl(options: DdlOptions): Ddl {
         `the change of collection ${name} was not done within ${ms} ms, and goes on if it has begun; ask again`,
         { retryable: true, maybeApplied: true },
       );
+    await withDeadline(clock, ms, late, (signal) =>
+      broadcaster.broadcast({ type, keys: [collectionKey(name)], signal, ...request }),
+    );
+  };
+
+  const change = async <T>(of: Change, decide: () => Promise<Decision<T>>): Promise<T> => {
     const decided: Decision<T>[] = [];
     const plan = async (): Promise<BroadcastPlan | undefined> => {
       decided[0] = await decide();
       return decided[0].plan;
     };
-    await withDeadline(clock, ms, late, (signal) =>
-      broadcaster.broadcast({ type, keys: [collectionKey(name)], plan, signal }),
-    );
+    await broadcast(of, { plan });
     if (decided[0]) return decided[0].result;
-    throw new MillraceError("INNER", `the change of collection ${name} was not planned`);
+    throw new MillraceError("INNER", `the change of collection ${of.name} was not planned`);
   };
 
   const collections = (): Collection[] => {
@@ -122,7 +156,7 @@ export function createDdl(options: DdlOptions): Ddl {
       const collection = createdCollection(message.header);
       found.set(collection.id, collection);
     }
-    for (const collection of catalog.list()) found.set(collection.id, collection);
+    for (const collection of catalog.all()) found.set(collection.id, collection);
     return [...found.values()];
   };
 
@@ -180,21 +214,21 @@ export function createDdl(options: DdlOptions): Ddl {
         return { result: collection, plan: { header: creationHeader(collection), vchannels } };
       };
       try {
-        return await change(MessageType.CREATE_COLLECTION, name, timeoutMs, decide);
+        return await change({ type: MessageType.CREATE_COLLECTION, name, timeoutMs }, decide);
       } finally {
         for (const id of reserved) planned.delete(id);
       }
     },
     async dropCollection(name, timeoutMs) {
       checkName(name, "name");
-      await change(MessageType.DROP_COLLECTION, name, timeoutMs, async () => {
+      await change({ type: MessageType.DROP_COLLECTION, name, timeoutMs }, async () => {
         const { id, vchannels } = existing(name);
         return { result: undefined, plan: { header: dropHeader(id), vchannels } };
       });
     },
     async alterCollection({ name, addFields: fields }, timeoutMs) {
       checkName(name, "name");
-      return change(MessageType.ALTER_COLLECTION, name, timeoutMs, async () => {
+      return change({ type: MessageType.ALTER_COLLECTION, name, timeoutMs }, async () => {
         const collection = existing(name);
         const before = schemaOf(collection);
         const schema = addFields(before, fields);
@@ -204,10 +238,20 @@ export function createDdl(options: DdlOptions): Ddl {
         return { result: altered, plan: { header: alterHeader(altered), vchannels } };
       });
     },
+    async truncateCollection({ name, idempotencyKey }, timeoutMs) {
+      checkName(name, "name");
+      checkIdempotencyKey(idempotencyKey);
+      const plan = (): BroadcastPlan => {
+        const { id, vchannels } = existing(name);
+        return { header: truncateHeader(id), vchannels, ackWhen: "flushed" };
+      };
+      const of = { type: MessageType.TRUNCATE_COLLECTION, name, timeoutMs };
+      await broadcast(of, { plan, idempotencyKey });
+    },
     async createPartition({ collection: name, partition: partitionName }, timeoutMs) {
       checkName(name, "collection");
       checkName(partitionName, "partition");
-      return change(MessageType.CREATE_PARTITION, name, timeoutMs, async () => {
+      return change({ type: MessageType.CREATE_PARTITION, name, timeoutMs }, async () => {
         const collection = existing(name);
         checkNewPartition(collection, partitionName);
         const id = await ids.allocate(1);
@@ -229,7 +273,8 @@ export function createDdl(options: DdlOptions): Ddl {
           { field: "partition" },
         );
       }
-      await change(MessageType.DROP_PARTITION, request.collection, timeoutMs, async () => {
+      const of = { type: MessageType.DROP_PARTITION, name: request.collection, timeoutMs };
+      await change(of, async () => {
         const { id, name, partitions, vchannels } = existing(request.collection);
         const partition = partitions.find((p) => p.name === request.partition);
         if (partition) {

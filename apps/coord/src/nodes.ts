@@ -10,8 +10,10 @@ import type { TransportFor } from "@millrace/rpc";
 import {
   type AppendRequest,
   type AppendResponse,
+  type GetFlushCheckpointsRequest,
   HandlerService,
   ManagerService,
+  type VchannelPosition,
   type WalStatus,
 } from "@millrace/types/gen";
 
@@ -21,6 +23,12 @@ export interface Nodes extends NodeCalls {
   collectStatus(address: string, signal: AbortSignal): Promise<WalStatus[]>;
   /** Makes messages durable at the owner of a pchannel. */
   append(address: string, request: AppendRequest, signal: AbortSignal): Promise<AppendResponse>;
+  /** How far the tables of vchannels of a pchannel are, at its owner. */
+  flushCheckpoints(
+    address: string,
+    request: GetFlushCheckpointsRequest,
+    signal: AbortSignal,
+  ): Promise<VchannelPosition[]>;
 }
 
 /** Creates the calls. */
@@ -42,5 +50,9 @@ export function createNodes(transportFor: TransportFor): Nodes {
     },
     append: (address, request, signal) =>
       createClient(HandlerService, transportFor(address)).append(request, { signal }),
+    async flushCheckpoints(address, request, signal) {
+      const handler = createClient(HandlerService, transportFor(address));
+      return (await handler.getFlushCheckpoints(request, { signal })).checkpoints;
+    },
   };
 }

@@ -81,6 +81,10 @@ export function createRoutes({ active, leaseMs, status }: ServicesOptions): Rout
         throw new MillraceError("COLLECTION_NOT_FOUND", `there is no collection ${name}`);
       },
       catalogListCollections: () => ({ collections: active().catalog.list() }),
+      async catalogTruncateCollection(request, { timeoutMs }) {
+        await active().ddl.truncateCollection(request, timeoutMs());
+        return {};
+      },
       async catalogCreatePartition(request, { timeoutMs }) {
         return { partition: await active().ddl.createPartition(request, timeoutMs()) };
       },

@@ -69,6 +69,37 @@ test("fields are added: the next schema version, in every vchannel and the catal
   await coord.close();
 });
 
+test("a truncation waits until the tables have it, over a restart, and is one for its key", async () => {
+  const { cluster, coord, node, createCollection, types } = await setUp();
+  const { vchannels } = await createCollection("flights");
+  const request = { name: "flights", idempotencyKey: "mine" };
+  const lost = coord.catalog.catalogTruncateCollection(request).catch((error: unknown) => error);
+  await cluster.advance(1000);
+  const [task] = await underWay(coord);
+  expect(task).toMatchObject({ type: MessageType.TRUNCATE_COLLECTION, state: "acking" });
+  await coord.crash();
+  expect(await lost).toMatchObject({ code: "UNAVAILABLE" });
+
+  const next = await cluster.startCoord();
+  let ended = false;
+  const again = next.catalog.catalogTruncateCollection(request).then(() => {
+    ended = true;
+  });
+  await cluster.advance(3000);
+  expect(ended).toBe(false);
+  node.flushed = 1000n;
+  await cluster.settle(again);
+  await cluster.settle(next.catalog.catalogTruncateCollection(request));
+  const once = [CREATE_COLLECTION, MessageType.TRUNCATE_COLLECTION];
+  expect(vchannels.map(types)).toEqual([once, once]);
+  await cluster.settle(next.catalog.catalogTruncateCollection({ name: "flights" }));
+  expect(types(vchannels[0])).toEqual([...once, MessageType.TRUNCATE_COLLECTION]);
+  await expect(
+    next.catalog.catalogTruncateCollection({ name: "flights", idempotencyKey: "x".repeat(257) }),
+  ).rejects.toMatchObject({ code: "INVALID_ARGUMENT", field: "idempotency_key" });
+  await next.close();
+});
+
 test("the control channel shows all changes in one order, over coordinators", async () => {
   const { cluster, coord, createCollection } = await setUp();
   await createCollection("a");

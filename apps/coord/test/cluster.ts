@@ -33,6 +33,8 @@ export interface FakeNode {
   lagMs: number;
   /** No heartbeats, and no answers to calls. */
   dead: boolean;
+  /** Up to which tick tables have what it holds. */
+  flushed: bigint;
   /** Called before each append; throws to fail it. */
   beforeAppend: (vchannel: string) => void;
   /** Called after each append; throws to lose its answer. */
@@ -208,6 +210,7 @@ export function createCluster(seed = 1) {
       drained: false,
       lagMs: 0,
       dead: false,
+      flushed: 0n,
       beforeAppend: () => undefined,
       afterAppend: () => undefined,
     };
@@ -286,7 +289,11 @@ function nodeRoutes(
           }
           node.afterAppend(vchannel);
         }
-        return {};
+        return { firstTick: BigInt(keys.size) };
+      },
+      getFlushCheckpoints({ vchannels }) {
+        alive();
+        return { checkpoints: vchannels.map((vchannel) => ({ vchannel, tick: node.flushed })) };
       },
     });
   };

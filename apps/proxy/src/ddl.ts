@@ -17,6 +17,7 @@ type Ddl = Pick<
   | "describeCollection"
   | "listCollections"
   | "alterCollection"
+  | "truncateCollection"
   | "createPartition"
   | "dropPartition"
 >;
@@ -68,6 +69,11 @@ export function createDdl(started: () => ProxyContext): Ddl {
       const answer = await catalog.catalogAlterCollection({ name, addFields }, { signal });
       collections.drop(name);
       return answer.collection ? { collection: answer.collection } : {};
+    },
+    async truncateCollection({ name, idempotencyKey }, { signal }) {
+      checkName(name, "name");
+      await started().catalog.catalogTruncateCollection({ name, idempotencyKey }, { signal });
+      return {};
     },
     async createPartition({ collection, partition }, { signal }) {
       checkName(collection, "collection");

@@ -104,6 +104,8 @@ export interface CopyInfo {
    * `appended`; `acked`; `left-out`: by an operator.
    */
   state: "waiting" | "unknown" | "appended" | "acked" | "left-out";
+  /** Where it stands in time; `undefined`: it is not known to be there. */
+  tick: Tick | undefined;
   /** Failed attempts to append it, since this broadcaster began. */
   failures: number;
   /** Why the last attempt failed; empty if none did since the last success. */

@@ -121,7 +121,8 @@ export function createCopies(options: CopiesOptions): Copies {
     info: () =>
       [...copies].map(([vchannel, copy]) => {
         const { failures, problem } = copy;
-        return { vchannel, state: stateOf(vchannel, copy), failures, problem };
+        const tick = results.get(vchannel)?.tick;
+        return { vchannel, state: stateOf(vchannel, copy), tick, failures, problem };
       }),
   };
 }

@@ -218,7 +218,8 @@ test("what is stuck can be seen: since when, where, and why", async () => {
     ["thing", "exclusive"],
   ]);
   const [, a, b] = task?.copies ?? [];
-  expect(a).toEqual({ vchannel: "a", state: "acked", failures: 0, problem: "" });
+  const tick = world.logs.get("a")?.[0]?.tick;
+  expect(a).toEqual({ vchannel: "a", state: "acked", tick, failures: 0, problem: "" });
   expect(b).toMatchObject({ vchannel: "b", state: "waiting", problem: "nobody serves it" });
   // 10 ms, doubled to 10 s: no busy loop.
   expect(b?.failures).toBeGreaterThan(12);

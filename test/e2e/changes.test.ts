@@ -35,6 +35,16 @@ async function flush(): Promise<void> {
   expect(code, stderr).toBe(0);
 }
 
+/** What the table's log says is the table, as DuckDB reads it. */
+async function table(): Promise<string> {
+  const described = await call(cluster.url, "DescribeCollection", { name: collection });
+  const { tablePath } = described.collection as { tablePath: string };
+  const store = await createFileObjectStore({ dir: storeFolder });
+  const { committed } = await downloadTable(store, tablePath, join(temp.path, "copy"));
+  const files = committed.map((path) => `'${path}'`).join(", ");
+  return `read_parquet([${files}], union_by_name = true, hive_partitioning = false)`;
+}
+
 test("a field is added under load: no insert fails, rows of before have none, the table has it", async () => {
   await call(cluster.url, "CreateCollection", {
     name: collection,
@@ -58,20 +68,18 @@ test("a field is added under load: no insert fails, rows of before have none, th
   });
   await flush();
 
-  const described = (await call(cluster.url, "DescribeCollection", { name: collection })) as {
-    collection: { tablePath: string };
-  };
-  const store = await createFileObjectStore({ dir: storeFolder });
-  const { committed, present } = await downloadTable(
-    store,
-    described.collection.tablePath,
-    join(temp.path, "copy"),
-  );
-  expect(present).toEqual(committed);
-  const files = committed.map((path) => `'${path}'`).join(", ");
   const read = await query(
     `SELECT count(*) AS rows, count(DISTINCT id) AS ids, count(gate) AS gates, min(gate) AS gate
-     FROM read_parquet([${files}], union_by_name = true, hive_partitioning = false)`,
+     FROM ${await table()}`,
   );
   expect(read).toEqual([{ rows: "143", ids: "143", gates: "20", gate: "B0" }]);
+});
+
+test("a truncated collection has the rows alone that came after", async () => {
+  await insert([{ id: 500 }, { id: 501 }]);
+  await call(cluster.url, "TruncateCollection", { name: collection });
+  await insert([{ id: 600 }, { id: 601 }, { id: 602 }]);
+  await flush();
+  const read = await query(`SELECT count(*) AS rows, min(id) AS first FROM ${await table()}`);
+  expect(read).toEqual([{ rows: "3", first: "600" }]);
 });
