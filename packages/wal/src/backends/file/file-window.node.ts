@@ -5,7 +5,7 @@
  */
 
 import type { OpenFile } from "./file-system.ts";
-import { readFully } from "./files.node.ts";
+import { closeQuietly, readFully } from "./files.node.ts";
 
 /** A part of a file in memory. */
 export interface FileWindow {
@@ -47,7 +47,7 @@ export function createFileWindow(file: OpenFile, offset: number): FileWindow {
     async read(from, count) {
       // So that no memory is taken for what a small file does not have.
       if (from + count > size) size = await file.size();
-      bytes = await readFully(file, from, Math.min(count, size - from));
+      bytes = await readFully(file, from, Math.min(count, Math.max(0, size - from)));
       start = from;
     },
     async slide(to) {
@@ -79,7 +79,7 @@ export function createFileWindow(file: OpenFile, offset: number): FileWindow {
     },
     async close() {
       await ahead?.bytes;
-      await file.close();
+      await closeQuietly(file);
     },
   };
 }

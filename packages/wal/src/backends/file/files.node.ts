@@ -15,7 +15,7 @@ export async function syncFile(fs: FileSystem, path: string): Promise<void> {
   try {
     await file.sync();
   } finally {
-    await file.close();
+    await closeQuietly(file);
   }
 }
 
@@ -94,7 +94,7 @@ export async function writeNew(
     await discard(fs, path);
     throw error;
   } finally {
-    await file.close();
+    await closeQuietly(file);
   }
 }
 
@@ -114,6 +114,11 @@ async function writeAside(
       if (!hasCode(error, "EEXIST")) throw error;
     }
   }
+}
+
+/** Closes a file that was only read, or whose contents are durable: what closing says changes nothing. */
+export async function closeQuietly(file: OpenFile): Promise<void> {
+  await file.close().catch(() => undefined);
 }
 
 /** The error for a write of which only a part was done. */
@@ -139,7 +144,7 @@ export async function readFile(fs: FileSystem, path: string): Promise<Uint8Array
   try {
     return await readFully(file, 0, await file.size());
   } finally {
-    await file.close();
+    await closeQuietly(file);
   }
 }
 
@@ -155,7 +160,8 @@ export async function readFully(
 ): Promise<Uint8Array> {
   const end = room + Math.max(0, bytes);
   // Of its own memory, not filled with zeros first.
-  const all = new Uint8Array(Buffer.allocUnsafeSlow(end).buffer);
+  const { buffer, byteOffset } = Buffer.allocUnsafeSlow(end);
+  const all = new Uint8Array(buffer, byteOffset, end);
   let filled = room;
   while (filled < end) {
     const read = await file.read(all.subarray(filled), position + filled - room);

@@ -10,7 +10,7 @@ import { headerBytes, headerField } from "../../format.ts";
 import type { LogMark } from "../../log.ts";
 import type { RecordBatch } from "../../record-batch.ts";
 import type { OpenFile } from "./file-system.ts";
-import { readFully } from "./files.node.ts";
+import { closeQuietly, readFully } from "./files.node.ts";
 import {
   damaged,
   type LogFolder,
@@ -130,8 +130,12 @@ async function findBatchBehind(
   try {
     for (let offset = place.offset; ; offset += searchBytes - headerBytes) {
       const rest = Math.max(0, (await file.size()) - offset);
-      const { buffer, byteLength } = await readFully(file, offset, Math.min(rest, searchBytes));
-      const window = Buffer.from(buffer, 0, byteLength);
+      const { buffer, byteOffset, byteLength } = await readFully(
+        file,
+        offset,
+        Math.min(rest, searchBytes),
+      );
+      const window = Buffer.from(buffer, byteOffset, byteLength);
       for (const at of findHeaders(window)) {
         if (window.readBigUInt64LE(at + headerField.term) !== BigInt(segment.term)) continue;
         const sequence = window.readBigUInt64LE(at + headerField.sequence);
@@ -144,7 +148,7 @@ async function findBatchBehind(
       }
     }
   } finally {
-    await file.close();
+    await closeQuietly(file);
   }
 }
 

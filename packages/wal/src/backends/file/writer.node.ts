@@ -13,7 +13,15 @@ import type { LogMark } from "../../log.ts";
 import type { RecordBatch } from "../../record-batch.ts";
 import { fenced, fencePath, readFence } from "./chain.node.ts";
 import type { OpenFile } from "./file-system.ts";
-import { discard, explain, isFull, noSpace, reasonOf, shortWrite } from "./files.node.ts";
+import {
+  closeQuietly,
+  discard,
+  explain,
+  isFull,
+  noSpace,
+  reasonOf,
+  shortWrite,
+} from "./files.node.ts";
 import {
   createSegment,
   indexBatch,
@@ -276,9 +284,4 @@ export function createWriter(options: WriterOptions): Writer {
       await indexing;
     },
   };
-}
-
-/** All that was acknowledged is durable: what closing says changes nothing. */
-async function closeQuietly(file: OpenFile): Promise<void> {
-  await file.close().catch(() => undefined);
 }
