@@ -132,7 +132,7 @@ export async function adoptAll(
       if (writtenBy > epoch) throw deposedError(false);
       try {
         if (writtenBy < since) await meta.delete(key, { expected });
-        
+        else await meta.put(key, encodeValue(epoch, value), { expected });
         return;
       } catch (error) {
         // Its former lead was faster: that counts.
