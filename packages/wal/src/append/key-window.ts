@@ -30,16 +30,21 @@ export interface KeyWindow {
 export function createKeyWindow(maxKeys: number, from: readonly KeySnapshot[] = []): KeyWindow {
   // In order of insertion, so that the first is the oldest.
   const keys = new Map<string, KeySnapshot>();
+  let oldest: Iterator<string> | undefined;
+
+  // With one iterator for good: each new one would step over all that was deleted before it.
+  const forgetOldest = (): void => {
+    oldest ??= keys.keys();
+    const { done, value } = oldest.next();
+    if (!done) keys.delete(value);
+  };
+
   const window: KeyWindow = {
     find: (vchannel, key) => keys.get(keyName(vchannel, key)),
     remember(vchannel, key, { id, firstTick, count }) {
       if (maxKeys === 0) return;
       keys.set(keyName(vchannel, key), { vchannel, key, id, firstTick, count });
-      if (keys.size <= maxKeys) return;
-      for (const oldest of keys.keys()) {
-        keys.delete(oldest);
-        return;
-      }
+      if (keys.size > maxKeys) forgetOldest();
     },
     forget(vchannel, key) {
       keys.delete(keyName(vchannel, key));

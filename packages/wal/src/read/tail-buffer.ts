@@ -43,14 +43,15 @@ const overheadBytes = 512;
 /** Creates a buffer that is empty. */
 export function createTailBuffer(options: TailBufferOptions): TailBuffer {
   const { maxBytes, maxAgeMs = Number.POSITIVE_INFINITY, onUnread } = options;
-  // In order of insertion, which is the order of sequences.
   const entries = new Map<number, Entry>();
+  /** The sequence of the oldest, if there is any. */
+  let first = 0;
   let bytes = 0;
 
   function forgetWhile(due: (oldest: Entry) => boolean): void {
-    for (const [sequence, oldest] of entries) {
-      if (!due(oldest)) return;
-      entries.delete(sequence);
+    for (let oldest = entries.get(first); oldest && due(oldest); oldest = entries.get(first)) {
+      entries.delete(first);
+      first++;
       bytes -= oldest.batch.bytes.length + overheadBytes;
       if (!oldest.read) onUnread?.(oldest.batch);
     }
@@ -58,6 +59,7 @@ export function createTailBuffer(options: TailBufferOptions): TailBuffer {
 
   return {
     push(batch, now = Number.POSITIVE_INFINITY) {
+      if (entries.size === 0) first = batch.sequence;
       entries.set(batch.sequence, { batch, pushedAt: now, read: false });
       bytes += batch.bytes.length + overheadBytes;
       if (bytes > maxBytes) forgetWhile(() => bytes > maxBytes);
