@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { type AssignmentFault, assignment } from "./assignment.ts";
+import { assignment } from "./assignment.ts";
+import type { AssignmentFault } from "./assignment-options.ts";
 import { bounds } from "./bounds.node.ts";
 import { explore } from "./explore.ts";
 

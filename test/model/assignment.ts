@@ -8,41 +8,9 @@
  * time. That a seal is put in one step is for the rule of a chain of terms to see to.
  */
 
+import type { AssignmentOptions } from "./assignment-options.ts";
 import type { Protocol, Visit } from "./explore.ts";
-
-/** Ways of breaking the rules. */
-export type AssignmentFault =
-  /** A coordinator tells a node before the record is saved. */
-  | "tells before it has saved"
-  /** The store swaps records whatever their revision. */
-  | "saves over what another wrote"
-  /** What has no answer from the store is taken for saved. */
-  | "takes an unknown save for done"
-  /** The next attempt has the term of the one before. */
-  | "tries again at the same term"
-  /** The record does not say who had the pchannel before. */
-  | "forgets former owners"
-  /** A node opens a log without a seal. */
-  | "opens without a seal"
-  /** A node opens a log that a higher term has sealed. */
-  | "goes on behind a higher term"
-  /** A node opens a term that was opened before, as after it started again. */
-  | "opens a term again"
-  /** A node acknowledges what may still be on its way. */
-  | "acknowledges what was sent"
-  /** The log takes records behind a seal. */
-  | "a record lands behind the seal";
-
-/** How much is explored. */
-export interface AssignmentOptions {
-  /** How many attempts there are to assign the pchannel. */
-  terms: number;
-  /** How many records each owner appends. */
-  records: number;
-  fault?: AssignmentFault | undefined;
-  /** Ends where a state is entered that should be there, to show that it is. */
-  goal?: "every term has acknowledged" | "both coordinators wait for a node" | undefined;
-}
+import { isLess, swap } from "./rows.ts";
 
 const nodes = [1, 2];
 const coordinators = [0, 1];
@@ -55,8 +23,10 @@ const removing = 3;
 const assigning = 4;
 const finishing = 5;
 
-/** Fields of a record: term, owner, and the term at which each node may hold it. Whether it is assigned
- * does not count here: an attempt may begin at any time. */
+/**
+ * Fields of a record: term, owner, and the term at which each node may hold it. Whether it is assigned
+ * does not count here: an attempt may begin at any time.
+ */
 const record = { term: 0, owner: 1, former: 1 };
 const recordBytes = 4;
 /** Fields of a coordinator: its record, whether the store still has it, and a write that may come late. */
@@ -524,26 +494,4 @@ export function assignment({ terms, records, fault, goal }: AssignmentOptions): 
 function swapBits(state: Uint8Array, at: number): void {
   const set = state[at] as number;
   state[at] = ((set & 2) << 1) | ((set & 4) >> 1);
-}
-
-function swap(state: Uint8Array, a: number, b: number, length: number): void {
-  for (let i = 0; i < length; i++) {
-    const value = state[a + i] as number;
-    state[a + i] = state[b + i] as number;
-    state[b + i] = value;
-  }
-}
-
-function isLess(
-  left: Uint8Array,
-  right: Uint8Array,
-  leftAt: number,
-  rightAt: number,
-  length: number,
-): boolean {
-  for (let i = 0; i < length; i++) {
-    const difference = (left[leftAt + i] as number) - (right[rightAt + i] as number);
-    if (difference !== 0) return difference < 0;
-  }
-  return false;
 }

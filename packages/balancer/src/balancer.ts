@@ -6,26 +6,13 @@
  */
 
 import type { MetaStore } from "@millrace/storage";
-import {
-  backoffDelay,
-  type Clock,
-  type Logger,
-  MillraceError,
-  type Random,
-  silentLogger,
-} from "@millrace/types";
+import { type Clock, type Logger, MillraceError, type Random, silentLogger } from "@millrace/types";
 import { type Channel, newChannel } from "./channel.ts";
-import {
-  isSameRun,
-  markUnavailable,
-  mayHold,
-  type NodeRun,
-  type PchannelRecord,
-  prefer,
-} from "./channel-state.ts";
+import { isSameRun, mayHold, type NodeRun, type PchannelRecord } from "./channel-state.ts";
 import type { BalancePolicy } from "./layout.ts";
 import { type BalancerNode, createMover, type NodeCalls } from "./mover.ts";
 import { createNodeHealth } from "./node-health.ts";
+import { createOperations } from "./operations.ts";
 import { type BalanceChange, createOperator } from "./operator.ts";
 import { createPlacement } from "./placement.ts";
 import { createPlanner } from "./planner.ts";
@@ -129,9 +116,6 @@ export interface Balancer {
   close(): Promise<void>;
 }
 
-/** Operations that end within this time, in milliseconds, are followed by one look. */
-const gatherMs = 5;
-
 const nothing = (): void => undefined;
 
 /**
@@ -154,7 +138,6 @@ export function createBalancer(options: BalancerOptions): Balancer {
   const closing = new AbortController();
   const { signal } = closing;
   const channels = new Map(options.pchannels.map((name) => [name, newChannel(name)]));
-  const running = new Set<Promise<void>>();
   const settings = createSettings(meta, settingsKey, {
     policy: policies[0]?.name ?? "",
     allowRebalance: true,
@@ -188,81 +171,16 @@ export function createBalancer(options: BalancerOptions): Balancer {
   const operator = createOperator({ channels, nodes, planner, placement, settings });
   let started = false;
   let cancelInterval = nothing;
-  let cancelSoon: (() => void) | undefined;
 
   const plan = (): void => {
     if (!started || signal.aborted) return;
     for (const { channel, target } of planner.steps()) {
       // What went wrong was logged, and is tried again.
-      move(channel, target).catch(nothing);
+      operations.move(channel, target, false).catch(nothing);
     }
   };
 
-  const planSoon = (): void => {
-    if (signal.aborted) return;
-    cancelSoon ??= clock.schedule(gatherMs, () => {
-      cancelSoon = undefined;
-      plan();
-    });
-  };
-
-  const failed = (channel: Channel, target: BalancerNode | undefined, error: unknown): void => {
-    const { name: pchannel, term } = channel.record;
-    logger.warn("a pchannel could not be moved", { pchannel, term, node: target?.nodeId, error });
-    if (target?.gone.aborted) {
-      channel.failures = 0;
-      return;
-    }
-    const wait = backoffDelay(channel.failures, random);
-    channel.failures += 1;
-    channel.notBefore = clock.monotonic() + wait;
-    channel.cancelRetry = clock.schedule(wait, plan);
-  };
-
-  /** Runs the one operation of a pchannel. */
-  const occupy = (
-    channel: Channel,
-    target: Channel["target"],
-    work: () => Promise<void>,
-  ): Promise<void> => {
-    const operate = async (): Promise<void> => {
-      try {
-        await work();
-      } finally {
-        channel.operation = undefined;
-        channel.target = undefined;
-        running.delete(operation);
-        planSoon();
-      }
-    };
-    channel.target = target;
-    const operation = operate();
-    channel.operation = operation;
-    running.add(operation);
-    return operation;
-  };
-
-  const move = (
-    channel: Channel,
-    target: BalancerNode | undefined,
-    preferred = false,
-  ): Promise<void> => {
-    channel.cancelRetry();
-    return occupy(channel, target, async () => {
-      try {
-        await mover.move(channel, target, { preferred });
-        channel.failures = 0;
-        channel.notBefore = 0;
-        if (target) channel.assignedAt = clock.monotonic();
-      } catch (error) {
-        if (!signal.aborted) failed(channel, target, error);
-        throw error;
-      }
-    });
-  };
-
-  const keep = (channel: Channel, node: BalancerNode): Promise<void> =>
-    occupy(channel, channel.record.owner, () => mover.save(channel, (r) => prefer(r, node)));
+  const operations = createOperations({ channels, mover, plan, clock, random, logger, signal });
 
   const everyInterval = (): void => {
     cancelInterval = clock.schedule(intervalMs, everyInterval);
@@ -292,18 +210,13 @@ export function createBalancer(options: BalancerOptions): Balancer {
       policies: placement.policies(),
     }),
     trigger() {
-      for (const channel of channels.values()) {
-        channel.notBefore = 0;
-        channel.failures = 0;
-      }
+      operations.hurry();
       plan();
     },
     async markUnavailable(pchannel, term) {
       const channel = channels.get(pchannel);
       if (channel === undefined || channel.operation) return;
-      await occupy(channel, channel.record.owner, () =>
-        mover.save(channel, (record) => markUnavailable(record, term)),
-      );
+      await operations.markUnavailable(channel, term);
     },
     holds: (run) => [...channels.values()].some(({ record }) => mayHold(record, run)),
     async freeze(nodeId) {
@@ -329,7 +242,9 @@ export function createBalancer(options: BalancerOptions): Balancer {
         const { state, owner } = channel.record;
         const isThere = state === "assigned" && isSameRun(owner, target);
         logger.info("pchannel transferred", { pchannel, node: nodeId });
-        const operation = isThere ? keep(channel, target) : move(channel, target, true);
+        const operation = isThere
+          ? operations.keep(channel, target)
+          : operations.move(channel, target, true);
         await unlessAborted(operation.catch(transferFailed(pchannel, nodeId)), caller);
         return channel.record;
       }
@@ -342,9 +257,7 @@ export function createBalancer(options: BalancerOptions): Balancer {
     async close() {
       closing.abort(new MillraceError("CANCELLED", "the balancer is closing"));
       cancelInterval();
-      cancelSoon?.();
-      for (const channel of channels.values()) channel.cancelRetry();
-      await Promise.allSettled(running);
+      await operations.close();
     },
   };
 }
