@@ -8,32 +8,14 @@
 import { MillraceError } from "@millrace/types";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createSeededRandom } from "@millrace/types/testing";
-import { encodeBatch } from "../encode.ts";
 import type { Log, LogBackend, LogReader } from "../log.ts";
 import type { RecordBatch } from "../record-batch.ts";
+import { type Batches, collect, createBatches, range, sequences } from "./batches.ts";
 import { checkHistory } from "./checker.ts";
 import { runLogHistory } from "./log-history.ts";
+import type { LogBackendHarness } from "./harness.ts";
+import { describeKeeping, describeMarks, describeRoom } from "./log-extras.ts";
 import { nextTurn } from "./turns.ts";
-
-/** What a backend's author hands in. */
-export interface LogBackendHarness {
-  /** Creates a backend over storage that is empty. */
-  open(): Promise<LogBackend> | LogBackend;
-  /**
-   * A second backend over the storage of the last `open`, as another process would have it. Default:
-   * the same backend.
-   */
-  reopen?(): Promise<LogBackend> | LogBackend;
-  /**
-   * Makes appends be refused for lack of room (`RESOURCE_EXHAUSTED`) until the function that it answers
-   * is called. Absent: the backend never runs out of room, or it cannot be provoked.
-   */
-  fill?(): Promise<() => void> | (() => void);
-  /** How many random histories are tried. Default 30. */
-  seeds?: number;
-  /** Frees the storage of the last `open`. */
-  cleanUp?(): Promise<void> | void;
-}
 
 const pchannel = "conformance-dml_0";
 
@@ -42,7 +24,7 @@ export function describeLogBackend(name: string, harness: LogBackendHarness): vo
   describe(`log backend ${name}`, () => {
     let backend: LogBackend;
     let logs: Log[];
-    let batches: ReturnType<typeof createBatches>;
+    let batches: Batches;
 
     beforeEach(async () => {
       backend = await harness.open();
@@ -171,6 +153,8 @@ export function describeLogBackend(name: string, harness: LogBackendHarness): vo
           await old.append(batches.one(1, sequence));
           acknowledged = sequence + 1;
           if (acknowledged === 5) warm();
+          // A backend that answers at once would let nobody else run.
+          await nextTurn();
         }
       })();
       const stopped = expect(writing).rejects.toMatchObject({ code: "CHANNEL_FENCED" });
@@ -303,6 +287,10 @@ export function describeLogBackend(name: string, harness: LogBackendHarness): vo
       await reader.close();
     });
 
+    describeRoom(harness);
+    describeMarks(harness);
+    describeKeeping(harness);
+
     test("a closed log refuses appends", async () => {
       const log = await openAt(1);
       await log.append(batches.one(1, 0));
@@ -319,49 +307,4 @@ async function expectTruncated(log: LogReader, first: number, next: number): Pro
     code: "OUT_OF_RANGE",
     expected: String(first),
   });
-}
-
-async function collect(log: LogReader, from: number): Promise<RecordBatch[]> {
-  const batches: RecordBatch[] = [];
-  for await (const batch of log.read(from)) batches.push(batch);
-  return batches;
-}
-
-async function sequences(log: LogReader, from: number): Promise<number[]> {
-  return (await collect(log, from)).map(({ sequence }) => sequence);
-}
-
-function range(from: number, to: number): number[] {
-  return Array.from({ length: to - from }, (_, i) => from + i);
-}
-
-/** Makes batches that continue each other, whoever writes them. */
-function createBatches(): {
-  one(term: number, sequence: number, payloadBytes?: number, previous?: number): RecordBatch;
-  many(term: number, from: number, count: number, payloadBytes?: number): RecordBatch[];
-} {
-  const checksums = new Map<number, number>();
-  function one(
-    term: number,
-    sequence: number,
-    payloadBytes = 10,
-    previous = checksums.get(sequence - 1) ?? 0,
-  ): RecordBatch {
-    const payload = new Uint8Array(payloadBytes).fill(sequence + 1);
-    const message = { type: 2, vchannel: "v", header: new Uint8Array(0), payload };
-    const batch = encodeBatch({
-      term,
-      sequence,
-      firstTick: BigInt(sequence + 1),
-      previousChecksum: previous,
-      appends: [{ messages: [message] }],
-    });
-    checksums.set(sequence, batch.checksum);
-    return batch;
-  }
-  return {
-    one,
-    many: (term, from, count, payloadBytes) =>
-      range(from, from + count).map((sequence) => one(term, sequence, payloadBytes)),
-  };
 }

@@ -115,7 +115,7 @@ async function open(world: World, term: number): Promise<Log | undefined> {
     world.logs.push(log);
     return log;
   } catch (error) {
-    if (MillraceError.is(error, "CHANNEL_FENCED")) return undefined;
+    if (MillraceError.is(error, "CHANNEL_FENCED", "RESOURCE_EXHAUSTED")) return undefined;
     throw error;
   }
 }
@@ -196,7 +196,7 @@ async function truncate(world: World, log: Log): Promise<void> {
   try {
     await log.truncate(before);
   } catch (error) {
-    if (!MillraceError.is(error, "CHANNEL_FENCED")) throw error;
+    if (!MillraceError.is(error, "CHANNEL_FENCED", "RESOURCE_EXHAUSTED")) throw error;
   }
 }
 

@@ -6,5 +6,6 @@
 
 export { type CheckOptions, checkHistory, type Violation, type ViolationKind } from "./checker.ts";
 export * from "./history.ts";
-export { describeLogBackend, type LogBackendHarness } from "./log-backend.ts";
+export * from "./harness.ts";
+export { describeLogBackend } from "./log-backend.ts";
 export { describeWal } from "./wal.ts";

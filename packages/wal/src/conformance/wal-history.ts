@@ -87,7 +87,7 @@ async function open(world: World, term: number): Promise<Wal | undefined> {
     tell({ kind: "opened", term });
     return wal;
   } catch (error) {
-    if (MillraceError.is(error, "CHANNEL_FENCED")) return undefined;
+    if (MillraceError.is(error, "CHANNEL_FENCED", "RESOURCE_EXHAUSTED")) return undefined;
     // A former owner has truncated the log since the snapshot was chosen.
     const isStale = (options.snapshot?.sequence ?? 0) < world.truncatedTo;
     if (isStale && MillraceError.is(error, "DATA_LOSS", "OUT_OF_RANGE")) return undefined;
@@ -121,7 +121,8 @@ async function truncate(world: World, wal: Wal): Promise<void> {
   try {
     await wal.truncate(before);
   } catch (error) {
-    if (!MillraceError.is(error, "CHANNEL_FENCED", "ON_SHUTDOWN")) throw error;
+    const expected = ["CHANNEL_FENCED", "ON_SHUTDOWN", "RESOURCE_EXHAUSTED"] as const;
+    if (!MillraceError.is(error, ...expected)) throw error;
   }
 }
 

@@ -12,7 +12,7 @@ import { openWal } from "../open-wal.ts";
 import type { WalMessage } from "../record-batch.ts";
 import type { Wal } from "../wal.ts";
 import { checkHistory } from "./checker.ts";
-import type { LogBackendHarness } from "./log-backend.ts";
+import type { LogBackendHarness } from "./harness.ts";
 import { runWalHistory } from "./wal-history.ts";
 
 const pchannel = "conformance-dml_0";
