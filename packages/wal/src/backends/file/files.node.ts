@@ -162,13 +162,23 @@ export async function readFully(
   // Of its own memory, not filled with zeros first.
   const { buffer, byteOffset } = Buffer.allocUnsafeSlow(end);
   const all = new Uint8Array(buffer, byteOffset, end);
-  let filled = room;
-  while (filled < end) {
-    const read = await file.read(all.subarray(filled), position + filled - room);
+  const filled = await readInto(file, all.subarray(room), position);
+  return all.subarray(0, room + filled);
+}
+
+/** Fills a buffer, or less of it only at the end of the file; answers how many bytes were read. */
+export async function readInto(
+  file: OpenFile,
+  buffer: Uint8Array,
+  position: number,
+): Promise<number> {
+  let filled = 0;
+  while (filled < buffer.length) {
+    const read = await file.read(buffer.subarray(filled), position + filled);
     if (read === 0) break;
     filled += read;
   }
-  return all.subarray(0, filled);
+  return filled;
 }
 
 /** Removes a file, if it is there. */

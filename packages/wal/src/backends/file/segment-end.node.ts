@@ -10,7 +10,7 @@ import { headerBytes, headerField } from "../../format.ts";
 import type { LogMark } from "../../log.ts";
 import type { RecordBatch } from "../../record-batch.ts";
 import type { OpenFile } from "./file-system.ts";
-import { closeQuietly, readFully } from "./files.node.ts";
+import { closeQuietly, readFully, readInto } from "./files.node.ts";
 import {
   damaged,
   type LogFolder,
@@ -29,7 +29,7 @@ export interface SegmentEnd extends ScannedPlace {
 }
 
 /** How many bytes are searched at once. */
-const searchBytes = 4 * 1024 * 1024;
+const searchBytes = 2 * 1024 * 1024;
 const magicBytes = Buffer.from("MLRB", "latin1");
 
 /** How {@linkcode findEnd} goes about it. */
@@ -128,25 +128,20 @@ async function findBatchBehind(
 ): Promise<number | undefined> {
   const file = await fs.open(segment.path, "read");
   try {
-    for (let offset = place.offset; ; offset += searchBytes - headerBytes) {
-      const rest = Math.max(0, (await file.size()) - offset);
-      const { buffer, byteOffset, byteLength } = await readFully(
-        file,
-        offset,
-        Math.min(rest, searchBytes),
-      );
-      const window = Buffer.from(buffer, byteOffset, byteLength);
+    const end = Math.min(await file.size(), place.offset + limit);
+    const buffer = Buffer.allocUnsafeSlow(Math.max(0, Math.min(searchBytes, end - place.offset)));
+    // A header that the buffer cuts is looked at again, at the start of the next one.
+    for (let offset = place.offset; offset < end; offset += buffer.length - headerBytes) {
+      const window = buffer.subarray(0, await readInto(file, buffer, offset));
       for (const at of findHeaders(window)) {
-        if (window.readBigUInt64LE(at + headerField.term) !== BigInt(segment.term)) continue;
-        const sequence = window.readBigUInt64LE(at + headerField.sequence);
-        if (sequence <= BigInt(place.sequence)) continue;
-        if (await isWhole(file, window, at, offset, crc32)) return Number(sequence);
+        const sequence = readNumber(window, at + headerField.sequence);
+        if (sequence <= place.sequence) continue;
+        if (readNumber(window, at + headerField.term) !== segment.term) continue;
+        if (await isWhole(file, window, at, offset, crc32)) return sequence;
       }
-      // A header that the window cuts is looked at again, at the start of the next one.
-      if (window.length < searchBytes || offset + searchBytes >= place.offset + limit) {
-        return undefined;
-      }
+      if (window.length < buffer.length || window.length <= headerBytes) break;
     }
+    return undefined;
   } finally {
     await closeQuietly(file);
   }
@@ -156,8 +151,13 @@ function* findHeaders(window: Buffer): Generator<number> {
   let at = window.indexOf(magicBytes);
   while (at !== -1 && at + headerBytes <= window.length) {
     if (at % 8 === 0) yield at;
-    at = window.indexOf(magicBytes, at + 4);
+    at = window.indexOf(magicBytes, at + magicBytes.length);
   }
+}
+
+/** A number of 8 bytes; what is not exact is none of ours. */
+function readNumber(window: Buffer, at: number): number {
+  return window.readUInt32LE(at) + window.readUInt32LE(at + 4) * 2 ** 32;
 }
 
 async function isWhole(
