@@ -127,20 +127,23 @@ export function createTask(options: TaskOptions): Task {
 
   const waitForAcks = async (): Promise<void> => {
     const { signal } = pause;
-    while (copies.unacked().length > 0) {
-      signal.throwIfAborted();
+    const onAbort = (): void => onAck();
+    signal.addEventListener("abort", onAbort, { once: true });
+    while (copies.unacked().length > 0 && !signal.aborted) {
       await new Promise<void>((resolve) => {
         onAck = resolve;
-        signal.addEventListener("abort", () => resolve(), { once: true });
       });
     }
+    signal.removeEventListener("abort", onAbort);
     signal.throwIfAborted();
   };
 
   const end = async (state: Tombstone["state"]): Promise<void> => {
     step = "ending";
-    const { epoch, keys, idempotencyKey, results, leftOut } = record;
+    const { epoch, keys, idempotencyKey, leftOut } = record;
     const { type } = message;
+    // Only who asks again with the key is told where copies stand.
+    const results: PendingTask["results"] = idempotencyKey === "" ? new Map() : record.results;
     const endedAt = clock.now();
     const rest = { id, epoch, keys, idempotencyKey, results, control, leftOut, type, endedAt };
     const tombstone: Tombstone = { state, ...rest };
@@ -148,7 +151,7 @@ export function createTask(options: TaskOptions): Task {
     over = true;
     release();
     context.onEnd(tombstone, cell);
-    if (state === "done") settle.resolve(resultOf(tombstone, false));
+    if (state === "done") settle.resolve(resultOf(record, false));
     else settle.reject(abortedError(id));
   };
 

@@ -171,6 +171,7 @@ test.each<PlantedFault>([
   "allocates ids before the locks",
   "does not lock",
   "appends without an idempotency key",
+  "does not know a client's idempotency key",
   "ends before the callback",
   "runs the callback before the last append",
   "forgets the task at its end without having run it",

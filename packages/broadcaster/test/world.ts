@@ -11,6 +11,7 @@ import {
   type ResourceKey,
   type VchannelAppend,
 } from "../src/mod.ts";
+import { lockOrder } from "../src/resource-keys.ts";
 
 export const control = "control";
 /** A message type whose callback does nothing but count. */
@@ -25,6 +26,8 @@ interface StoredCopy {
 export interface Asked {
   vchannels: readonly string[];
   keys: readonly ResourceKey[];
+  /** What it is the only one in; absent: it had no idempotency key. */
+  scope?: string;
 }
 
 /** Faults that a broadcaster must not survive unnoticed; each stands for a mistake in it. */
@@ -33,6 +36,7 @@ export type PlantedFault =
   | "allocates ids before the locks"
   | "does not lock"
   | "appends without an idempotency key"
+  | "does not know a client's idempotency key"
   | "ends before the callback"
   | "runs the callback before the last append"
   | "forgets the task at its end without having run it"
@@ -283,15 +287,15 @@ export function createWorld(seed = 1, fault?: PlantedFault): World {
     onAppend: () => undefined,
     onCallback: () => undefined,
     start,
-    request(vchannels, keys, more) {
+    request(vchannels, keys, { idempotencyKey = "", ...more } = {}) {
       const wanted = fault === "does not lock" ? [] : keys;
+      const asks: Asked = { vchannels, keys };
+      if (idempotencyKey !== "") asks.scope = JSON.stringify([idempotencyKey, lockOrder(keys)]);
       return {
         type: change,
         keys: wanted,
-        plan: () => ({
-          header: new TextEncoder().encode(JSON.stringify({ vchannels, keys } satisfies Asked)),
-          vchannels,
-        }),
+        idempotencyKey: fault === "does not know a client's idempotency key" ? "" : idempotencyKey,
+        plan: () => ({ header: new TextEncoder().encode(JSON.stringify(asks)), vchannels }),
         ...more,
       };
     },
@@ -305,6 +309,8 @@ export function createWorld(seed = 1, fault?: PlantedFault): World {
         }
         if (!applied.includes(id)) violations.push(`${id} has had no effect`);
       }
+      const scopes = [...begun].flatMap((id) => asked.get(id)?.scope ?? []);
+      if (new Set(scopes).size < scopes.length) violations.push("a request was done twice");
       if (new Set(applied).size < applied.length) violations.push("an effect was had twice");
       const sorted = [...begun].sort((a, b) => (a < b ? -1 : 1));
       for (const [index, a] of sorted.entries()) {
