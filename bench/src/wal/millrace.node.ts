@@ -7,14 +7,14 @@
 import { join } from "node:path";
 import type { TickSource } from "@millrace/types";
 import { systemClock } from "@millrace/types/node";
-import { type AppendOptions, openWal, type Wal, type WalMessage } from "@millrace/wal";
+import { openWal, type Wal, type WalMessage } from "@millrace/wal";
 import { createFileBackend } from "@millrace/wal/file";
 
 /** A log with what a measurement asks of it. */
 export interface MeasuredLog {
   wal: Wal;
   /** Appends the messages and resolves when they are durable. */
-  commit(messages: readonly WalMessage[]): Promise<unknown>;
+  commit(messages: readonly WalMessage[], idempotencyKey?: string): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -30,7 +30,6 @@ export interface LogOptions {
 
 /** The name of the log. */
 export const pchannel = "bench";
-const waits: AppendOptions = { whenFull: "wait" };
 /** How many bytes are written between two truncations. */
 const truncateEvery = 32 * 1024 * 1024;
 
@@ -62,9 +61,9 @@ export async function openLog(options: LogOptions): Promise<MeasuredLog> {
 
   return {
     wal,
-    commit(messages) {
+    commit(messages, idempotencyKey) {
       if (recycle) truncateNowAndThen(messages);
-      return wal.append(messages, waits);
+      return wal.append(messages, { whenFull: "wait", idempotencyKey });
     },
     async close() {
       await truncated;

@@ -8,6 +8,7 @@ import type { Suite } from "../suite.ts";
 import { measureAppends } from "./append.node.ts";
 import { measureFresh } from "./fresh.node.ts";
 import { measureHeap } from "./heap.node.ts";
+import { measureKeys } from "./keys.node.ts";
 import { measureLatency } from "./latency.node.ts";
 import { measureOpen } from "./open.node.ts";
 import { measureScan } from "./scan.node.ts";
@@ -15,6 +16,7 @@ import { measureScan } from "./scan.node.ts";
 const parts: Record<string, Suite> = {
   append: measureAppends,
   fresh: measureFresh,
+  keys: measureKeys,
   latency: measureLatency,
   scan: measureScan,
   open: measureOpen,
