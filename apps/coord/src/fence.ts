@@ -50,14 +50,26 @@ export function fenceMeta(meta: MetaStore, options: FenceOptions): MetaStore {
     return writtenBy < since ? undefined : { ...entry, value };
   };
 
-  const create = async (key: string, bytes: Uint8Array, signal: SignalOption): Promise<string> => {
-    const found = await meta.get(key, signal);
-    if (open(found) !== undefined) {
-      throw new MillraceError("PRECONDITION_FAILED", `${meta.name}: ${key} exists already`, {
-        ...(found && { expected: found.revision }),
-      });
+  /** Writes a key where nothing stands that counts. */
+  const place = async (key: string, bytes: Uint8Array, signal: SignalOption): Promise<string> => {
+    for (;;) {
+      const found = await meta.get(key, signal);
+      if (open(found) !== undefined) {
+        throw new MillraceError("PRECONDITION_FAILED", `${meta.name}: ${key} exists already`, {
+          ...(found && { expected: found.revision }),
+        });
+      }
+      try {
+        return await meta.put(key, bytes, { expected: found?.revision ?? null, ...signal });
+      } catch (error) {
+        // A deposed coordinator may have created it just now.
+        if (!MillraceError.is(error, "PRECONDITION_FAILED")) throw error;
+      }
     }
-    const revision = await meta.put(key, bytes, { expected: found?.revision ?? null, ...signal });
+  };
+
+  const create = async (key: string, bytes: Uint8Array, signal: SignalOption): Promise<string> => {
+    const revision = await place(key, bytes, signal);
     if (!(await isCurrent())) throw depose(true);
     return revision;
   };
