@@ -7,7 +7,12 @@
 import { readFile } from "node:fs/promises";
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { checkSchema } from "@millrace/types";
-import { type CollectionSchema, CollectionSchemaSchema, DataType } from "@millrace/types/gen";
+import {
+  type CollectionSchema,
+  CollectionSchemaSchema,
+  DataType,
+  type FieldSchema,
+} from "@millrace/types/gen";
 import { failure, systemErrorOf, systemReason } from "./errors.ts";
 
 /**
@@ -15,6 +20,15 @@ import { failure, systemErrorOf, systemReason } from "./errors.ts";
  * or `DATA_TYPE_INT64`, and a default value as any JSON value. Errors name the file and the field.
  */
 export async function readSchemaFile(path: string): Promise<CollectionSchema> {
+  return readParsed(path, parseSchema);
+}
+
+/** Reads fields to add, from a file as of a schema: `{"fields": [...]}`. The server checks them. */
+export async function readFieldsFile(path: string): Promise<FieldSchema[]> {
+  return readParsed(path, (text) => parse(text).fields);
+}
+
+async function readParsed<T>(path: string, read: (text: string) => T): Promise<T> {
   let text: string;
   try {
     text = await readFile(path, "utf8");
@@ -23,7 +37,7 @@ export async function readSchemaFile(path: string): Promise<CollectionSchema> {
     throw failure(`cannot read ${path}: ${system ? systemReason(system) : error}`, error);
   }
   try {
-    return parseSchema(text);
+    return read(text);
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);
     throw failure(`${path}: ${problem}`, error);
@@ -32,14 +46,18 @@ export async function readSchemaFile(path: string): Promise<CollectionSchema> {
 
 /** Parses and checks the text of a schema file. */
 export function parseSchema(text: string): CollectionSchema {
+  const schema = parse(text);
+  checkSchema(schema);
+  return schema;
+}
+
+function parse(text: string): CollectionSchema {
   const json = JSON.parse(text) as JsonValue;
   if (typeof json !== "object" || json === null || Array.isArray(json)) {
     throw failure('a schema is an object such as {"fields": [...]}');
   }
   const fields = Array.isArray(json.fields) ? json.fields.map(normalField) : json.fields;
-  const schema = fromJson(CollectionSchemaSchema, { ...json, ...(fields ? { fields } : {}) });
-  checkSchema(schema);
-  return schema;
+  return fromJson(CollectionSchemaSchema, { ...json, ...(fields ? { fields } : {}) });
 }
 
 function normalField(field: JsonValue, index: number): JsonValue {

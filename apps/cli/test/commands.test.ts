@@ -46,6 +46,29 @@ test("a collection is created from a schema file, listed, described and dropped"
   });
 });
 
+test("fields are added from a file, and a collection is truncated", async () => {
+  const { url, collections, truncated } = await startFakeServer();
+  const server = ["--server", url];
+  const schema = await tempFile("schema.json", schemaText);
+  await millrace(["collection", "create", "goods", "--schema", schema, ...server]);
+  const text = '{"fields":[{"name":"price","type":"double","nullable":true}]}';
+  const alter = ["collection", "alter", "goods", "--add", await tempFile("fields.json", text)];
+  expect(await millrace([...alter, ...server])).toEqual({
+    code: 0,
+    stdout: "altered goods: its schema is of version 2\n",
+    stderr: "",
+  });
+  expect(collections.get("goods")?.schema?.fields.at(-1)?.name).toBe("price");
+  const bad = await tempFile("fields.json", text.replace("double", "decimal"));
+  const refused = await millrace(["collection", "alter", "goods", "--add", bad, ...server]);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/fields\.json: fields\[0\]\.type "decimal" is not known/);
+
+  const truncate = ["collection", "truncate", "goods", "--idempotency-key", "mine"];
+  expect((await millrace([...truncate, ...server])).stdout).toBe("truncated goods\n");
+  expect(truncated).toEqual([["goods", "mine"]]);
+});
+
 test.each([
   ["{", /schema\.json: .*JSON/],
   ["[]", /schema\.json: a schema is an object/],

@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type Listener, listen } from "@millrace/rpc/node";
 import {
+  addFields,
   checkSchema,
   columnsToRows,
   int64Column,
@@ -38,6 +39,8 @@ export interface FakeServer {
   collections: Map<string, Collection>;
   /** By idempotency key. */
   batches: Map<string, TakenBatch>;
+  /** Names of collections that were truncated, with the keys of the calls. */
+  truncated: [name: string, key: string][];
   /** Ids of nodes that are frozen. */
   frozen: Set<string>;
   /** How pchannels are placed. */
@@ -64,6 +67,7 @@ export async function startFakeServer(): Promise<FakeServer> {
     url: "",
     collections: new Map(),
     batches: new Map(),
+    truncated: [],
     frozen: new Set(),
     balance: { policy: "vchannel-fair", allowRebalance: true },
     onInsert: () => undefined,
@@ -200,6 +204,16 @@ function proxyOf(fake: FakeServer): Partial<ServiceImpl<typeof ProxyService>> {
     createCollection({ name, schema, shards }) {
       if (!schema) throw new MillraceError("INVALID_ARGUMENT", "schema is missing");
       return { collection: addCollection(fake, name, schema, shards) };
+    },
+    alterCollection({ name, addFields: fields }) {
+      const collection = find(fake, name);
+      if (collection.schema) collection.schema = addFields(collection.schema, fields);
+      return { collection };
+    },
+    truncateCollection({ name, idempotencyKey }) {
+      find(fake, name);
+      fake.truncated.push([name, idempotencyKey]);
+      return {};
     },
     dropCollection({ name }) {
       find(fake, name);

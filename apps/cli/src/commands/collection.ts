@@ -1,5 +1,5 @@
 /**
- * `millrace collection create | list | describe | drop`.
+ * `millrace collection create | list | describe | alter | truncate | drop`.
  *
  * @module
  */
@@ -16,16 +16,18 @@ import { Command, type Option } from "commander";
 import type { Io } from "../io.ts";
 import { flag, parseInteger } from "../options.ts";
 import { formatCount, formatTable, write, writeJson } from "../output.ts";
-import { readSchemaFile } from "../schema-file.ts";
+import { readFieldsFile, readSchemaFile } from "../schema-file.ts";
 import { type ClientFlags, callOptions, clientCommand, withClient } from "./context.ts";
 
 /** `millrace collection` with its commands. */
 export function collectionCommand(io: Io): Command {
   return new Command("collection")
-    .description("create, list, describe and drop collections")
+    .description("create, list, describe, alter, truncate and drop collections")
     .addCommand(createCommand(io))
     .addCommand(listCommand(io))
     .addCommand(describeCommand(io))
+    .addCommand(alterCommand(io))
+    .addCommand(truncateCommand(io))
     .addCommand(dropCommand(io));
 }
 
@@ -89,6 +91,38 @@ function describeCommand(io: Io): Command {
       });
       if (flags.json) return await writeJson(io.stdout, toJson(CollectionMessage, collection));
       await write(io.stdout, describe(collection));
+    });
+}
+
+function alterCommand(io: Io): Command {
+  const add = flag("--add <file>", "nullable fields: a JSON file {fields: [{name, type, …}, …]}");
+  return clientCommand("alter", "add fields to a collection; rows of before have none in them")
+    .argument("<name>", "the collection")
+    .addOption(add.makeOptionMandatory())
+    .action(async (name: string, flags: ClientFlags & { add: string }) => {
+      const addFields = await readFieldsFile(flags.add);
+      const collection = await withClient(flags.server, async ({ proxy }) => {
+        const response = await proxy.alterCollection({ name, addFields }, callOptions(io));
+        return present(response.collection, name);
+      });
+      if (flags.json) return await writeJson(io.stdout, toJson(CollectionMessage, collection));
+      const { version = 0 } = collection.schema ?? {};
+      await write(io.stdout, `altered ${name}: its schema is of version ${version}\n`);
+    });
+}
+
+function truncateCommand(io: Io): Command {
+  const key = flag("--idempotency-key <key>", "so that a rerun is the same truncation");
+  return clientCommand("truncate", "take all rows out of a collection's table")
+    .argument("<name>", "the collection")
+    .addOption(key.default(""))
+    .action(async (name: string, flags: ClientFlags & { idempotencyKey: string }) => {
+      const { idempotencyKey } = flags;
+      await withClient(flags.server, ({ proxy }) =>
+        proxy.truncateCollection({ name, idempotencyKey }, callOptions(io)),
+      );
+      if (flags.json) await writeJson(io.stdout, { truncated: name });
+      else await write(io.stdout, `truncated ${name}\n`);
     });
 }
 
