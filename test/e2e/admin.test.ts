@@ -18,7 +18,7 @@ interface PchannelState {
   transferred: boolean;
 }
 
-test("pchannels are transferred and nodes are frozen under a running insert: no request fails", {
+test("pchannels are transferred, and nodes frozen and drained, under a running insert: no request fails", {
   timeout: 180_000,
 }, async () => {
   await using temp = await createTempFolder();
@@ -83,6 +83,9 @@ test("pchannels are transferred and nodes are frozen under a running insert: no 
     expect([tooEarly.code, tooEarly.stderr]).toEqual([1, expect.stringContaining("is frozen")]);
     await admin("unfreeze", first);
     await admin("transfer", back, first);
+    expect(await cluster.services[1]?.stop()).toBe(0);
+    const held = ((await admin("nodes")) as NodeState[]).map((n) => n.pchannels);
+    expect(held.toSorted((a, b) => a - b)).toEqual([0, 16]);
 
     inserting = false;
     const all = (await written).reduce((sum, rows) => sum + rows, 0);
