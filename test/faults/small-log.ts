@@ -23,6 +23,8 @@ import { createSimulatedFileSystem } from "./simulated-file-system.ts";
 const segmentBytes = 4096;
 const dir = "/logs";
 const pchannel = "p";
+/** What the last owner keeps beside the log. */
+const keptBytes = new TextEncoder().encode("for the next owner");
 
 /** A log that was written, and how. */
 export interface SmallLog {
@@ -81,10 +83,35 @@ export async function writeSmallLog(options: SmallLogOptions): Promise<SmallLog>
   await write(second, { messages: [{ ...bare, type: 901 }], txn });
   await write(second, plain(5, 70));
   await write(second, plain(6, 30));
+  await second.keep?.(keptBytes);
   if (truncated) await second.truncate(5);
   const kept = batches.slice(second.bounds().first);
   if (closed) await second.close();
   return { disk: fs.disk, batches: kept, places: findPlaces(fs.disk, kept), closed };
+}
+
+/** Writes three batches that are large enough for their segment to get an index. */
+export async function writeIndexedLog(): Promise<SmallLog> {
+  const fs = createSimulatedFileSystem();
+  const log = await createFileBackend({ dir, fs }).open(pchannel, 1);
+  const batches: RecordBatch[] = [];
+  for (let number = 0; number < 3; number++) {
+    const messages = messagesOf(nameOf("a", number, 1, 600_000));
+    const batch = batchBehind(batches.at(-1), 1, { messages });
+    await log.append(batch);
+    batches.push(batch);
+  }
+  await log.close();
+  return { disk: fs.disk, batches, places: findPlaces(fs.disk, batches), closed: true };
+}
+
+/** The last batch of a log, read by going to its place at once. */
+export async function readLast({ batches }: SmallLog, disk: DiskFolder): Promise<RecordBatch[]> {
+  const fs = createSimulatedFileSystem({ disk });
+  const reader = await createFileBackend({ dir, fs }).openReadOnly(pchannel);
+  const read: RecordBatch[] = [];
+  for await (const batch of reader.read(batches.at(-1)?.sequence ?? 0)) read.push(batch);
+  return read;
 }
 
 function batchBehind(
@@ -136,6 +163,9 @@ export async function readDamaged(log: SmallLog, disk: DiskFolder, late = false)
   });
   const owned = await outcomeOf(log, late, async (take) => {
     const owner = await backend.open(pchannel, 7);
+    if (owner.kept && Buffer.compare(owner.kept, keptBytes) !== 0) {
+      throw new Error("silent: what was kept is not what the next owner is given");
+    }
     let last: RecordBatch | undefined;
     for await (const batch of owner.read(owner.bounds().first)) {
       take(batch);
