@@ -1,7 +1,19 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { type CollectionSchema, CollectionSchemaSchema, DataType } from "../src/gen.ts";
-import { checkSchema, primaryKeyOf, sameSchema, storedFields, typeName } from "../src/mod.ts";
+import {
+  type CollectionSchema,
+  CollectionSchemaSchema,
+  DataType,
+  FieldSchemaSchema,
+} from "../src/gen.ts";
+import {
+  addFields,
+  checkSchema,
+  primaryKeyOf,
+  sameSchema,
+  storedFields,
+  typeName,
+} from "../src/mod.ts";
 import { everyTypeSchema, type FieldInit, schemaWith } from "./every-type.ts";
 import { failure } from "./failure.ts";
 
@@ -334,4 +346,36 @@ test.each<FieldInit>([
   { name: "__proto__", type: DataType.BOOL },
 ])("%j is a field", (field) => {
   expect(checkSchema(schemaWith([field])).fields).toHaveLength(2);
+});
+
+test("added fields get ids behind all others, and make the next version; what is there makes none", () => {
+  const field = (name: string, more: object = {}) =>
+    create(FieldSchemaSchema, { name, type: DataType.VARCHAR, nullable: true, ...more });
+  const before = checkSchema(
+    create(CollectionSchemaSchema, {
+      fields: [{ name: "id", type: DataType.INT64, primaryKey: true }],
+    }),
+  );
+  const after = addFields(before, [field("gate"), field("note", { maxLength: 9 })]);
+  expect([before.version, after.version]).toEqual([1, 2]);
+  expect(after.fields.map(({ id, name, maxLength }) => [id, name, maxLength])).toEqual([
+    [100n, "id", 0],
+    [101n, "gate", 65_535],
+    [102n, "note", 9],
+  ]);
+  expect(addFields(after, [field("note", { maxLength: 9, description: "again" })])).toBe(after);
+  expect(addFields(after, [field("gate"), field("third")]).version).toBe(3);
+  const many = Array.from({ length: 64 }, (_, index) => field(`f${index}`));
+  for (const [fields, path] of [
+    [[], "addFields"],
+    [many, "addFields"],
+    [[field("gate", { maxLength: 9 })], "addFields[0].name"],
+    [[field("GATE")], "addFields[0].name"],
+    [[field("x", { id: 200n })], "addFields[0].id"],
+    [[field("x", { nullable: false })], "addFields[0].nullable"],
+  ] as const) {
+    expect(() => addFields(after, fields)).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT", field: path }),
+    );
+  }
 });
