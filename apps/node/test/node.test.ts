@@ -92,6 +92,8 @@ test("a node that is taken over from closes the pchannel and tells the coordinat
   expect((await old.manager.collectStatus({})).wals).toEqual([]);
   const { wals } = await next.manager.collectStatus({});
   expect(wals).toMatchObject([{ name: pchannel, term: 2n, growingRows: 1n, problem: "" }]);
+  expect(wals[0]?.lastTick).toBeGreaterThan(0n);
+  expect(wals[0]?.readTick).toBe(wals[0]?.lastTick);
   await cluster.settle(Promise.all([old.close(), next.close()]));
 });
 
