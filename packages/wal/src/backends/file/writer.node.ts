@@ -88,6 +88,8 @@ export function createWriter(options: WriterOptions): Writer {
   let failure: MillraceError | undefined;
   /** Why the last batch was refused, if there was no space for it. */
   let shortage: MillraceError | undefined;
+  /** A batch that was not acknowledged may stand in the log all the same. */
+  let uncertain = false;
   let next = options.next;
 
   /** The last segment with a batch that is durable. */
@@ -115,21 +117,25 @@ export function createWriter(options: WriterOptions): Writer {
 
   async function run(): Promise<void> {
     for (let job = jobs.shift(); job; job = jobs.shift()) {
+      if (failure) {
+        job.reject(failure);
+        continue;
+      }
       try {
-        if (failure) throw failure;
         await write(job.batch);
         job.resolve();
       } catch (error) {
+        uncertain = true;
         if (error === shortage) {
           for (const { reject } of [job, ...jobs.splice(0)]) reject(shortage as MillraceError);
           continue;
         }
-        failure ??= explain(error, "the log cannot be written");
-        job.reject(failure);
+        const reason = explain(error, "the log cannot be written");
+        failure ??= reason;
+        job.reject(reason);
       }
     }
     running = undefined;
-    if (failure) await settle();
   }
 
   async function write(batch: RecordBatch): Promise<void> {
@@ -158,6 +164,7 @@ export function createWriter(options: WriterOptions): Writer {
     lastOffset = offset;
     offset += batch.bytes.length;
     shortage = undefined;
+    uncertain = false;
     next++;
   }
 
@@ -255,13 +262,14 @@ export function createWriter(options: WriterOptions): Writer {
     throw fenced((await readFence(log, term)) ?? term + 1);
   }
 
-  // Of a write that failed it is not known what reached the disk: the next owner must not take it in.
+  // What became of a batch that was not acknowledged, the next owner finds out by reading: others may
+  // have read it already.
   async function settle(): Promise<void> {
+    if (uncertain) return;
     try {
       await writeEnd(log, term, { sequence: next, last: lastName });
-    } catch (error) {
-      // The next owner finds the end by reading.
-      failure ??= explain(error, "the log cannot be written");
+    } catch {
+      // That, too, it finds out by reading.
     }
   }
 
