@@ -6,7 +6,15 @@
  */
 
 import type { MetaStore } from "@millrace/storage";
-import { type Clock, type Logger, MillraceError, type Random, silentLogger } from "@millrace/types";
+import {
+  type Clock,
+  type Live,
+  type Logger,
+  MillraceError,
+  type Random,
+  readLive,
+  silentLogger,
+} from "@millrace/types";
 import { type Channel, newChannel } from "./channel.ts";
 import { isSameRun, mayHold, type NodeRun, type PchannelRecord } from "./channel-state.ts";
 import type { BalancePolicy } from "./layout.ts";
@@ -34,10 +42,13 @@ export interface BalancerOptions {
    */
   pchannels: readonly string[];
   /**
-   * At least one; the first is in force until an operator chooses another. Default:
-   * {@linkcode vchannelFair} and {@linkcode pchannelFair}.
+   * Of different names, at least one. Default: {@linkcode vchannelFair} and {@linkcode pchannelFair}.
    */
   policies?: readonly BalancePolicy[];
+  /** Name of the policy that is in force until an operator chooses one. Default: the first. */
+  policy?: Live<string>;
+  /** Whether pchannels move for the sake of balance until an operator chooses. Default `true`. */
+  allowRebalance?: Live<boolean>;
   /** The nodes that are alive now. Call {@linkcode Balancer.trigger} when they change. */
   nodes: () => readonly BalancerNode[];
   calls: NodeCalls;
@@ -49,9 +60,9 @@ export interface BalancerOptions {
    */
   recoveryLagMs?: (pchannel: string, term: number) => number | undefined;
   /** A pchannel with vchannels stays where it is for so long, in ms, unless it must move. Default 300000. */
-  minRebalanceIntervalMs?: number;
+  minRebalanceIntervalMs?: Live<number>;
   /** A pchannel with vchannels stays where it is while it lags by more, in ms, unless it must. Default 1000. */
-  maxRecoveryLagMs?: number;
+  maxRecoveryLagMs?: Live<number>;
   /** Called after each change of {@linkcode Balancer.records}. Must not throw. */
   onChange?: () => void;
   clock: Clock;
@@ -64,7 +75,7 @@ export interface BalancerOptions {
    */
   operationTimeoutMs?: number;
   /** How often placement is looked at when nothing happens, in milliseconds. Default 60000. */
-  intervalMs?: number;
+  intervalMs?: Live<number>;
 }
 
 /** How pchannels are placed at this moment. */
@@ -132,17 +143,19 @@ const nothing = (): void => undefined;
 export function createBalancer(options: BalancerOptions): Balancer {
   const { meta, calls, nodes, clock, random, logger = silentLogger } = options;
   const { prefix = "coord/pchannels/", settingsKey = "coord/balance" } = options;
-  const { onChange = nothing, operationTimeoutMs = 300_000, intervalMs = 60_000 } = options;
+  const { onChange = nothing, operationTimeoutMs = 300_000 } = options;
+  const intervalMs = readLive(options.intervalMs ?? 60_000);
   const { policies = [vchannelFair(), pchannelFair()] } = options;
 
   const closing = new AbortController();
   const { signal } = closing;
   const channels = new Map(options.pchannels.map((name) => [name, newChannel(name)]));
-  const settings = createSettings(meta, settingsKey, {
-    policy: policies[0]?.name ?? "",
-    allowRebalance: true,
-    frozen: [],
-  });
+  const policy = readLive(options.policy ?? policies[0]?.name ?? "");
+  const allowRebalance = readLive(options.allowRebalance ?? true);
+  const settings = createSettings(meta, settingsKey, () => ({
+    policy: policy(),
+    allowRebalance: allowRebalance(),
+  }));
   const placement = createPlacement({ policies, wanted: () => settings.current().policy, logger });
   const health = createNodeHealth(clock, random);
   const mover = createMover({
@@ -183,7 +196,7 @@ export function createBalancer(options: BalancerOptions): Balancer {
   const operations = createOperations({ channels, mover, plan, clock, random, logger, signal });
 
   const everyInterval = (): void => {
-    cancelInterval = clock.schedule(intervalMs, everyInterval);
+    cancelInterval = clock.schedule(intervalMs(), everyInterval);
     plan();
   };
 

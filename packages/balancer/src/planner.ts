@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Clock } from "@millrace/types";
+import { type Clock, type Live, readLive } from "@millrace/types";
 import type { Channel } from "./channel.ts";
 import { isSameRun } from "./channel-state.ts";
 import type { Layout, LayoutPchannel } from "./layout.ts";
@@ -27,9 +27,9 @@ export interface PlannerOptions {
   /** As in `BalancerOptions`. */
   recoveryLagMs: (pchannel: string, term: number) => number | undefined;
   /** As in `BalancerOptions`. */
-  minRebalanceIntervalMs: number;
+  minRebalanceIntervalMs: Live<number>;
   /** As in `BalancerOptions`. */
-  maxRecoveryLagMs: number;
+  maxRecoveryLagMs: Live<number>;
   clock: Clock;
 }
 
@@ -50,6 +50,8 @@ export interface Planner {
 /** Creates a {@linkcode Planner}. It changes nothing. */
 export function createPlanner(options: PlannerOptions): Planner {
   const { channels, nodes, settings, placement, health, collections, clock } = options;
+  const minRebalanceIntervalMs = readLive(options.minRebalanceIntervalMs);
+  const maxRecoveryLagMs = readLive(options.maxRecoveryLagMs);
 
   const takers = (): BalancerNode[] => {
     const frozen = new Set(settings().frozen);
@@ -62,9 +64,9 @@ export function createPlanner(options: PlannerOptions): Planner {
     if (!loaded) return true;
     const lag = options.recoveryLagMs(record.name, record.term);
     return (
-      clock.monotonic() - assignedAt >= options.minRebalanceIntervalMs &&
+      clock.monotonic() - assignedAt >= minRebalanceIntervalMs() &&
       lag !== undefined &&
-      lag <= options.maxRecoveryLagMs
+      lag <= maxRecoveryLagMs()
     );
   };
 

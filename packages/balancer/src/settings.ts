@@ -7,14 +7,24 @@
 import type { MetaStore } from "@millrace/storage";
 import { MillraceError } from "@millrace/types";
 
-/** What operators have said about placement. */
-export interface BalanceSettings {
+/** What is in force where operators have said nothing. */
+export interface StandardSettings {
   /** Name of the policy that is wanted. */
   readonly policy: string;
   /** pchannels that are served may be moved for the sake of balance. */
   readonly allowRebalance: boolean;
+}
+
+/** What operators have said about placement. */
+export interface SavedSettings extends Partial<StandardSettings> {
   /** Ids of nodes that are given nothing, sorted. */
   readonly frozen: readonly string[];
+}
+
+/** What is in force. */
+export interface BalanceSettings extends StandardSettings, SavedSettings {
+  readonly policy: string;
+  readonly allowRebalance: boolean;
 }
 
 /** Settings that outlive their process. */
@@ -23,40 +33,42 @@ export interface SettingsStore {
   /** Reads what is saved. `DATA_LOSS` if it is something else. */
   load(): Promise<void>;
   /**
-   * Saves what `next` makes of the settings, one call after the other. An error of `next` is passed on
+   * Saves what `next` makes of what is saved, one call after the other. An error of `next` is passed on
    * and nothing is saved.
    */
-  update(next: (settings: BalanceSettings) => BalanceSettings): Promise<void>;
+  update(next: (saved: SavedSettings) => SavedSettings): Promise<void>;
 }
 
-/** Settings at a key; `initial` until others were saved. */
+const nothing: SavedSettings = { frozen: [] };
+
+/** Settings at a key; `standard` answers what is in force for those that were not saved. */
 export function createSettings(
   meta: MetaStore,
   key: string,
-  initial: BalanceSettings,
+  standard: () => StandardSettings,
 ): SettingsStore {
-  let current = initial;
+  let saved = nothing;
   let revision: string | null = null;
   let tail: Promise<unknown> = Promise.resolve();
 
   const load = async (): Promise<void> => {
     const entry = await meta.get(key);
     revision = entry?.revision ?? null;
-    current = entry ? decodeSettings(key, entry.value) : initial;
+    saved = entry ? decodeSettings(key, entry.value) : nothing;
   };
 
   return {
-    current: () => current,
+    current: () => ({ ...standard(), ...saved }),
     load,
     update(next) {
       const step = async (): Promise<void> => {
         // A write before this one may have been applied although its answer was lost.
         await load();
-        const settings = next(current);
-        if (settings === current) return;
+        const settings = next(saved);
+        if (settings === saved) return;
         const value = new TextEncoder().encode(JSON.stringify(settings));
         revision = await meta.put(key, value, { expected: revision });
-        current = settings;
+        saved = settings;
       };
       const result = tail.then(step);
       tail = result.catch(() => undefined);
@@ -65,17 +77,21 @@ export function createSettings(
   };
 }
 
-function decodeSettings(key: string, bytes: Uint8Array): BalanceSettings {
+function decodeSettings(key: string, bytes: Uint8Array): SavedSettings {
   try {
     const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    const { policy, allowRebalance, frozen } = (value ?? {}) as Partial<BalanceSettings>;
+    const { policy, allowRebalance, frozen } = (value ?? {}) as Partial<SavedSettings>;
     if (
-      typeof policy === "string" &&
-      typeof allowRebalance === "boolean" &&
+      (policy === undefined || typeof policy === "string") &&
+      (allowRebalance === undefined || typeof allowRebalance === "boolean") &&
       Array.isArray(frozen) &&
       frozen.every((id) => typeof id === "string")
     ) {
-      return { policy, allowRebalance, frozen };
+      return {
+        ...(policy !== undefined && { policy }),
+        ...(allowRebalance !== undefined && { allowRebalance }),
+        frozen,
+      };
     }
   } catch (cause) {
     throw damaged(key, cause);

@@ -298,3 +298,72 @@ test("through joins, deaths, drains, failures, restarts and operators: one owner
     { numRuns: 200 },
   );
 });
+
+test("two balancers at once, each of which believes to be alone: no term is given twice, and the one that goes on recovers", async () => {
+  const run = async (
+    seed: number,
+    steps: { do: string; node: number; wait: number }[],
+  ): Promise<void> => {
+    const { clock, meta, world, start } = await setUp(seed);
+    world.alone = false;
+    world.join("n-0");
+    world.join("n-1");
+    const deposed = await start();
+    await clock.advance(5);
+    const balancer = await start();
+    for (const { do: what, node, wait } of steps) {
+      if (what === "join") world.join(`n-${node}`);
+      if (what === "kill") world.kill(`n-${node}`);
+      if (what === "fail") world.failNext(node);
+      if (what === "fail meta") meta.failNext(node);
+      if (what === "report") {
+        const { name = "", term = 0 } = deposed.records()[node] ?? {};
+        await deposed.markUnavailable(name, term).catch(() => undefined);
+      }
+      await clock.advance(wait);
+    }
+    meta.failNext(0);
+    world.failNext(0);
+    await deposed.close();
+    world.join("n-0");
+    await clock.advance(100_000);
+    // What an owner does not hold is reported, again and again, as by a look at what nodes hold.
+    for (let look = 0; look < 3; look++) {
+      for (const { name, term } of balancer.records()) {
+        if (world.holders(name).some((holder) => holder.term === term)) continue;
+        await balancer.markUnavailable(name, term).catch(() => undefined);
+      }
+      await clock.advance(100_000);
+    }
+    expect(world.violations).toEqual([]);
+    for (const { name, state, owner, term } of balancer.records()) {
+      expect([name, state]).toEqual([name, "assigned"]);
+      expect(world.nodes().find((n) => n.nodeId === owner?.nodeId)?.incarnation).toBe(
+        owner?.incarnation,
+      );
+      expect(world.holders(name)).toContainEqual({ nodeId: owner?.nodeId, term });
+    }
+    for (const name of pchannels) {
+      const terms = world.assigned.filter((a) => a.pchannel === name).map((a) => a.term);
+      expect(terms).toEqual([...new Set(terms)].sort((a, b) => a - b));
+    }
+    await balancer.close();
+  };
+  const steps = fc.oneof(
+    ...["join", "kill"].map((name) => action(name, 3)),
+    ...["report", "fail", "fail meta"].map((name) => action(name, 5)),
+  );
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer(),
+      fc.array(
+        fc
+          .tuple(steps, fc.integer({ min: 0, max: 80 }))
+          .map(([taken, wait]) => ({ ...taken, wait })),
+        { maxLength: 12 },
+      ),
+      run,
+    ),
+    { numRuns: 150 },
+  );
+});

@@ -17,8 +17,10 @@ export async function setUp(seed = 1, options: Partial<BalancerOptions> = {}) {
     lines.push(`${message} ${JSON.stringify(fields)}`);
   };
   const logger: Logger = { debug: log, info: log, warn: log, error: log };
-  let balancer: Balancer | undefined;
-  const world = createWorld(clock, random, () => balancer?.trigger());
+  const started: Balancer[] = [];
+  const world = createWorld(clock, random, () => {
+    for (const balancer of started) balancer.trigger();
+  });
   const start = async (more: Partial<BalancerOptions> = {}): Promise<Balancer> => {
     const created = createBalancer({
       meta,
@@ -34,7 +36,7 @@ export async function setUp(seed = 1, options: Partial<BalancerOptions> = {}) {
     });
     await created.load();
     created.start();
-    balancer = created;
+    started.push(created);
     return created;
   };
   return { clock, meta, world, start, lines };

@@ -4,6 +4,8 @@ import type { BalancerNode, NodeCalls, Owner } from "../src/mod.ts";
 
 interface FakeNode extends BalancerNode {
   held: Map<string, number>;
+  /** The highest term that it was told of, by pchannel, and whether it was to open it. */
+  intents: Map<string, { term: number; wanted: boolean }>;
   end: AbortController;
 }
 
@@ -23,11 +25,16 @@ export interface World {
   assigned: { pchannel: string; term: number; nodeId: string }[];
   /** What was found wrong. */
   violations: string[];
+  /** There is one balancer: nobody may hold what another one is given. Default `true`. */
+  alone: boolean;
 }
 
 export function createWorld(clock: Clock, random: Random, onChange: () => void): World {
   const nodes = new Map<string, FakeNode>();
-  const usedTerms = new Map<string, string>();
+  /** The run that was told of a term. */
+  const told = new Map<string, string>();
+  /** The highest term that each log was opened at. */
+  const seals = new Map<string, number>();
   const assigned: World["assigned"] = [];
   const violations: string[] = [];
   let incarnations = 0;
@@ -51,9 +58,19 @@ export function createWorld(clock: Clock, random: Random, onChange: () => void):
       return term === undefined ? [] : [{ nodeId: node.nodeId, term }];
     });
 
-  return {
+  /** A node follows the latest intent, and refuses what is older. */
+  const intend = (node: FakeNode, pchannel: string, term: number, wanted: boolean): void => {
+    const known = node.intents.get(pchannel) ?? { term: 0, wanted: false };
+    if (term < known.term || (term === known.term && wanted && !known.wanted)) {
+      throw stale("IGNORED_OPERATION", known.term);
+    }
+    node.intents.set(pchannel, { term, wanted });
+  };
+
+  const world: World = {
     assigned,
     violations,
+    alone: true,
     nodes: () => [...nodes.values()],
     join(nodeId) {
       nodes.get(nodeId)?.end.abort(new MillraceError("UNAVAILABLE", "started again"));
@@ -67,6 +84,7 @@ export function createWorld(clock: Clock, random: Random, onChange: () => void):
         gone: end.signal,
         end,
         held: new Map(),
+        intents: new Map(),
       });
       onChange();
     },
@@ -87,27 +105,39 @@ export function createWorld(clock: Clock, random: Random, onChange: () => void):
     holders,
     held: (nodeId) => [...(nodes.get(nodeId)?.held.keys() ?? [])].sort(),
     calls: {
-      assign: (owner, pchannel, term, signal) =>
-        call(owner, signal, (node) => {
-          const key = `${pchannel}@${term}`;
-          const before = usedTerms.get(key);
-          if (before !== undefined) violations.push(`${key} assigned twice: ${before}`);
-          usedTerms.set(key, owner.nodeId);
-          for (const holder of holders(pchannel)) {
+      assign(owner, pchannel, term, signal) {
+        const key = `${pchannel}@${term}`;
+        const before = told.get(key);
+        if (before !== undefined) violations.push(`${key} is given twice: before to ${before}`);
+        told.set(key, owner.incarnation);
+        return call(owner, signal, (node) => {
+          intend(node, pchannel, term, true);
+          const sealed = seals.get(pchannel) ?? 0;
+          if (sealed >= term) throw stale("CHANNEL_FENCED", sealed);
+          seals.set(pchannel, term);
+          for (const holder of world.alone ? holders(pchannel) : []) {
             if (holder.nodeId !== node.nodeId) violations.push(`${key}: held by ${holder.nodeId}`);
-            if (holder.term >= term) violations.push(`${key}: term ${holder.term} was before it`);
           }
           node.held.set(pchannel, term);
           assigned.push({ pchannel, term, nodeId: node.nodeId });
-        }),
+        });
+      },
       remove: (owner, pchannel, term, signal) =>
         call(owner, signal, (node) => {
+          if ((node.intents.get(pchannel)?.term ?? 0) <= term) {
+            intend(node, pchannel, term, false);
+          }
           if ((node.held.get(pchannel) ?? Number.POSITIVE_INFINITY) <= term) {
             node.held.delete(pchannel);
           }
         }),
     },
   };
+  return world;
+}
+
+function stale(code: "CHANNEL_FENCED" | "IGNORED_OPERATION", known: number): MillraceError {
+  return new MillraceError(code, `term ${known} is known`, { expected: String(known) });
 }
 
 /** A MetaStore whose next writes fail, half of them after they had their effect. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { MillraceError } from "@millrace/types";
+import { type Live, MillraceError, readLive } from "@millrace/types";
 import type { BalancePolicy, Layout, Move } from "../layout.ts";
 import { type CostedLayout, costedLayout, type Weights } from "./costed-layout.ts";
 
@@ -23,6 +23,12 @@ export interface VchannelFairOptions {
   tolerance?: number;
 }
 
+interface Checked {
+  weights: Weights;
+  maxStep: number;
+  tolerance: number;
+}
+
 /** Costs that differ by less are the same: sums of fractions depend on their order. */
 const rounding = 1e-9;
 
@@ -33,20 +39,17 @@ const rounding = 1e-9;
  *
  * Ties go to the node that has the pchannel, then to the one whose id is smaller, then to the pchannel
  * that comes first. 10 000 pchannels over 200 nodes are placed in well under a second.
- * Throws `INVALID_ARGUMENT` for an option out of its range.
+ * Throws `INVALID_ARGUMENT` for an option out of its range. Options that a function answers are asked
+ * for and checked with each plan too.
  */
-export function vchannelFair(options: VchannelFairOptions = {}): BalancePolicy {
-  const { maxStep = 3, tolerance = 0.01 } = options;
-  const { pchannelWeight = 0.4, vchannelWeight = 0.3, affinityWeight = 0.01 } = options;
-  const weights: Weights = { pchannelWeight, vchannelWeight, affinityWeight };
-  for (const [field, value] of Object.entries({ ...weights, tolerance })) {
-    if (!(value >= 0 && value < Number.POSITIVE_INFINITY)) throw outOfRange(field, "0 or more");
-  }
-  if (![1, 2, 3].includes(maxStep)) throw outOfRange("maxStep", "1, 2 or 3");
+export function vchannelFair(options: Live<VchannelFairOptions> = {}): BalancePolicy {
+  const read = readLive(options);
+  check(read());
   return {
     name: "vchannel-fair",
     plan(layout) {
       if (layout.nodes.length === 0) return [];
+      const { weights, maxStep, tolerance } = check(read());
       const costed = costedLayout(layout, weights);
       const placing = placeUnowned(layout, costed);
       // What was placed must arrive before anything else moves for its sake.
@@ -54,6 +57,17 @@ export function vchannelFair(options: VchannelFairOptions = {}): BalancePolicy {
       return improve(layout, costed, maxStep, tolerance);
     },
   };
+}
+
+function check(options: VchannelFairOptions): Checked {
+  const { maxStep = 3, tolerance = 0.01 } = options;
+  const { pchannelWeight = 0.4, vchannelWeight = 0.3, affinityWeight = 0.01 } = options;
+  const weights: Weights = { pchannelWeight, vchannelWeight, affinityWeight };
+  for (const [field, value] of Object.entries({ ...weights, tolerance })) {
+    if (!(value >= 0 && value < Number.POSITIVE_INFINITY)) throw outOfRange(field, "0 or more");
+  }
+  if (![1, 2, 3].includes(maxStep)) throw outOfRange("maxStep", "1, 2 or 3");
+  return { weights, maxStep, tolerance };
 }
 
 function outOfRange(field: string, range: string): MillraceError {
