@@ -138,3 +138,71 @@ test("an owner may follow while the one before it is truncating", async () => {
   expect(await sequencesOf(next)).toEqual(range(9, 14));
   await fixture.close();
 });
+
+test("a batch that a reader has seen stays, though its owner was followed before it could acknowledge it", async () => {
+  const fixture = await createFileFixture();
+  const written = createGate();
+  const fenced = createGate();
+  let holding = false;
+  const held: FileSystem = {
+    ...nodeFileSystem,
+    async open(path, mode) {
+      const file = await nodeFileSystem.open(path, mode);
+      return {
+        ...file,
+        async write(parts, position) {
+          const bytes = await file.write(parts, position);
+          if (holding) await written.pass();
+          return bytes;
+        },
+      };
+    },
+  };
+  const old = await fixture.open(1, { fs: held });
+  await fixture.fill(old, 2);
+  holding = true;
+  const late = expect(old.append(fixture.batch(1, 2))).rejects.toMatchObject({
+    code: "CHANNEL_FENCED",
+  });
+  await written.reached;
+  const reader = await fixture.openReader();
+  expect(await sequencesOf(reader)).toEqual([0, 1, 2]);
+  const following: FileSystem = {
+    ...nodeFileSystem,
+    async list(path) {
+      // The fence stands, the end is not yet looked for.
+      if (path === fixture.folder(1)) await fenced.pass();
+      return nodeFileSystem.list(path);
+    },
+  };
+  const opening = fixture.open(2, { fs: following });
+  await fenced.reached;
+  written.open();
+  await late;
+  await old.close();
+  fenced.open();
+  const next = await opening;
+  expect(await sequencesOf(next)).toEqual([0, 1, 2]);
+  expect(await sequencesOf(reader)).toEqual([0, 1, 2]);
+  await fixture.close();
+});
+
+/** Where something waits until the gate is opened. */
+function createGate(): { reached: Promise<void>; pass(): Promise<void>; open(): void } {
+  let arrive: () => void = () => undefined;
+  let open: () => void = () => undefined;
+  const reached = new Promise<void>((resolve) => {
+    arrive = resolve;
+  });
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return {
+    reached,
+    pass() {
+      arrive();
+      return opened;
+    },
+    open: () => open(),
+  };
+}
