@@ -82,8 +82,8 @@ export async function writeSmallLog(options: SmallLogOptions): Promise<SmallLog>
   await write(second, { messages: messagesOf(nameOf(name, 4, 1, 3700)), txn });
   await write(second, { messages: [{ ...bare, type: 901 }], txn });
   await write(second, plain(5, 70));
-  await write(second, plain(6, 30));
   await second.keep?.(keptBytes);
+  await write(second, plain(6, 30));
   if (truncated) await second.truncate(5);
   const kept = batches.slice(second.bounds().first);
   if (closed) await second.close();

@@ -15,7 +15,7 @@ import { readKept } from "./kept.node.ts";
 import { createNote, parseNumber, readNote } from "./note.node.ts";
 import { type LogFolder, listFiles, type Segment, termFolder } from "./segment.node.ts";
 import type { Spares } from "./spares.node.ts";
-import { readEnd, readStretch, type Stretch } from "./stretch.node.ts";
+import { type EndHints, readEnd, readStretch, type Stretch } from "./stretch.node.ts";
 import { type FirstPlace, readFirst } from "./truncate.node.ts";
 
 /** What a chain of terms holds. */
@@ -64,9 +64,10 @@ export async function extendChain(
       await options.spares.adopt(termFolder(log, current));
       return { following, stop: following === term };
     },
-    async marks(current) {
+    async hints(current) {
       const kept = await readKept(log, current);
-      return [options.mark, kept?.mark].filter((mark) => mark !== undefined);
+      const marks = [options.mark, kept?.mark].filter((mark) => mark !== undefined);
+      return { marks, durable: kept?.mark.sequence ?? 0 };
     },
   });
 }
@@ -170,8 +171,8 @@ interface Walk {
   readOnly: boolean;
   /** The term that follows, or `undefined` if none does; the walk ends here if it is to `stop`. */
   step(term: number): Promise<{ following: number | undefined; stop: boolean }>;
-  /** Where finding the end of a term may begin. */
-  marks?(term: number): Promise<LogMark[]>;
+  /** What is known of the end of a term. */
+  hints?(term: number): Promise<EndHints>;
   /** What a term holds, if that is known already. */
   known?(term: number, start: number): Stretch | undefined;
   /** Segments that were looked at before. By path. */
@@ -229,11 +230,12 @@ function readTerm(
   following: number | undefined,
   how: Walk,
 ): Promise<Stretch> {
+  const { hints } = how;
   return readStretch(log, term, {
     start,
     fenced: following !== undefined,
     readOnly: how.readOnly,
-    marks: async () => (await how.marks?.(term)) ?? [],
+    hints: hints && (() => hints(term)),
     known: how.segments?.(),
   });
 }

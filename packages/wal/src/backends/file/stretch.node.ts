@@ -45,6 +45,14 @@ export interface StretchEnd {
   last: string | undefined;
 }
 
+/** What is known of the end of a term before it is looked for. */
+export interface EndHints {
+  /** Where finding it may begin. */
+  marks: LogMark[];
+  /** All batches before this sequence were durable. */
+  durable: number;
+}
+
 /** How {@linkcode readStretch} goes about it. */
 export interface StretchOptions {
   /** The sequence with which the term begins. */
@@ -53,8 +61,8 @@ export interface StretchOptions {
   fenced: boolean;
   /** It does not matter if that is not possible: nobody has gone on behind an end that is not known. */
   readOnly: boolean;
-  /** Where finding its end may begin. */
-  marks?(): Promise<LogMark[]>;
+  /** What is known of its end. */
+  hints?: (() => Promise<EndHints>) | undefined;
   /** What was learnt of its segments before. By path. */
   known?: ReadonlyMap<string, Segment> | undefined;
 }
@@ -82,10 +90,11 @@ export async function readStretch(
       if (fenced && !options.readOnly) await log.fs.syncFolder(folder);
       return cut(segments, settled.sequence, true);
     }
-    const marks = await options.marks?.();
-    const found = last && (await findEnd(log, last, { marks, final: fenced }));
+    const hints = await options.hints?.();
+    const found = last && (await findEnd(log, last, { marks: hints?.marks, final: fenced }));
     const end = found?.sequence ?? start;
     checkComplete(folder, segments, start, { sequence: end, last: last?.name });
+    if (hints && end < hints.durable) throw lost(folder, end, hints.durable);
     if (fenced && (await settle(log, term, segments, found, options))) continue;
     if (last && found?.batch) {
       // Its writer may have died between writing and making it durable.
@@ -95,6 +104,16 @@ export async function readStretch(
     if (last) last.scanned = found;
     return cut(segments, end, false);
   }
+}
+
+/** The error for a term that has lost its end. */
+function lost(folder: string, end: number, durable: number): MillraceError {
+  return new MillraceError(
+    "DATA_LOSS",
+    `batch ${end} is missing in ${folder}, whose owner says in the file "kept" that all before ` +
+      `batch ${durable} were durable`,
+    { expected: `batch ${end}` },
+  );
 }
 
 /** Where a term ends, as it was written down; `undefined` if it was not. */

@@ -282,7 +282,11 @@ export function createWriter(options: WriterOptions): Writer {
     append,
     async check() {
       if (failure) throw failure;
-      await refuseIfFenced();
+      try {
+        await refuseIfFenced();
+      } catch (error) {
+        throw explain(error, "it cannot be told whether another owner has followed");
+      }
     },
     async close() {
       failure ??= new MillraceError("ON_SHUTDOWN", "the log is closed");
