@@ -11,6 +11,7 @@ export default defineConfig({
       "test/repo/**/*.test.ts",
       "test/checker/**/*.test.ts",
       "test/model/**/*.test.ts",
+      "test/simulation/**/*.test.ts",
       "test/e2e/**/*.test.ts",
       "test/faults/**/*.test.ts",
     ],
