@@ -66,7 +66,7 @@ export function createWal(
 
   const takeSnapshot = (): WalSnapshot => ({ ...state.snapshot(), mark: log.mark?.() });
   const keeper = options.keepSnapshots
-    ? createSnapshotKeeper(log, takeSnapshot, logger)
+    ? createSnapshotKeeper({ log, take: takeSnapshot, logger, clock })
     : undefined;
 
   const onBatch = (batch: RecordBatch): void => {
