@@ -139,6 +139,47 @@ test("an owner may follow while the one before it is truncating", async () => {
   await fixture.close();
 });
 
+test("what was kept is found, also while a former owner carries it on", async () => {
+  const fixture = await createFileFixture();
+  const first = await fixture.open(1, { segmentBytes: 4096 });
+  await fixture.fill(first, 5, 1000);
+  await first.keep?.(new TextEncoder().encode("five"));
+  await first.close();
+  const carrying = createGate();
+  const keptPath = join(fixture.folder(2), "kept");
+  const held: FileSystem = {
+    ...nodeFileSystem,
+    async open(path, mode) {
+      if (path.startsWith(keptPath) && mode === "create") await carrying.pass();
+      return nodeFileSystem.open(path, mode);
+    },
+  };
+  const second = await fixture.open(2, { fs: held, segmentBytes: 4096 });
+  await fixture.fill(second, 12, 1000);
+  const truncating = second.truncate(11);
+  await carrying.reached;
+  let looks = 0;
+  const fs: FileSystem = {
+    ...nodeFileSystem,
+    async open(path, mode) {
+      // Looked for once to find the end, then for what it says.
+      const last = path === keptPath && ++looks === 2;
+      try {
+        return await nodeFileSystem.open(path, mode);
+      } finally {
+        if (last) {
+          carrying.open();
+          await truncating;
+        }
+      }
+    },
+  };
+  const third = await fixture.open(3, { fs });
+  expect(looks).toBe(3);
+  expect(new TextDecoder().decode(third.kept)).toBe("five");
+  await fixture.close();
+});
+
 test("a batch that a reader has seen stays, though its owner was followed before it could acknowledge it", async () => {
   const fixture = await createFileFixture();
   const written = createGate();

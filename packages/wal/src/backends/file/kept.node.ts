@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { LogMark } from "../../log.ts";
 import { readFile, replaceFile } from "./files.node.ts";
 import { type LogFolder, termFolder } from "./segment.node.ts";
+import { readFirst } from "./truncate.node.ts";
 
 /** What was kept. */
 export interface Kept {
@@ -66,11 +67,15 @@ export async function findKept(
   terms: readonly number[],
   next: number,
 ): Promise<Kept | undefined> {
-  for (const term of [...terms].reverse()) {
-    const kept = await readKept(log, term);
-    if (kept && kept.mark.sequence <= next) return kept;
+  for (;;) {
+    const first = await readFirst(log);
+    for (const term of [...terms].reverse()) {
+      const kept = await readKept(log, term);
+      if (kept && kept.mark.sequence <= next) return kept;
+    }
+    // A former owner that still truncates may have carried it on, past where it was looked for.
+    if ((await readFirst(log)).sequence === first.sequence) return undefined;
   }
-  return undefined;
 }
 
 function keptPath(log: LogFolder, term: number): string {
