@@ -7,6 +7,7 @@
 export * from "./columns/mod.ts";
 export { typeName } from "./data-type.ts";
 export * from "./errors.ts";
+export * from "./live.ts";
 export * from "./names.ts";
 export * from "./position.ts";
 export * from "./runtime.ts";
