@@ -1,13 +1,13 @@
 /**
- * Settings that may change while they are in use.
+ * Settings that may change while they are in force.
  *
  * @module
  */
 
-/** A value, or a function that answers what it is at this moment. */
+/** A setting that stays as it is, or a function that answers what is in force now. Not for functions. */
 export type Live<T> = T | (() => T);
 
-/** A function that answers what a setting is at this moment. The value is not itself a function. */
+/** What reads a setting. Read it where it is used and do not keep what it answers. */
 export function readLive<T>(setting: Live<T>): () => T {
   return typeof setting === "function" ? (setting as () => T) : () => setting;
 }
