@@ -10,6 +10,7 @@ import { expect, test } from "vitest";
 import { createTempFolder } from "../harness/temp.ts";
 import { nameOf } from "./content.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
+import { readLog } from "./read-log.ts";
 import { writeNamed } from "./write-named.ts";
 
 const run = promisify(execFile);
@@ -52,13 +53,6 @@ async function write(wal: Wal, ledger: Ledger, size: number): Promise<void> {
   }
 }
 
-async function readAll(dir: string, ledger: Ledger): Promise<void> {
-  const reader = await createFileBackend({ dir }).openReadOnly("p");
-  for await (const batch of reader.read(reader.bounds().first)) ledger.take(batch);
-  ledger.settle(reader.bounds().next);
-  await reader.close();
-}
-
 test("on a disk that is full, appends are refused and reads go on, until there is space", async ({
   skip,
 }) => {
@@ -68,8 +62,8 @@ test("on a disk that is full, appends are refused and reads go on, until there i
   );
   expect(disk).toBeDefined();
   const dir = join(folder.path, "logs");
-  const ballast = join(folder.path, "ballast");
-  await writeFile(ballast, randomBytes(diskBytes / 4));
+  const ballast = ["one", "two"].map((name) => join(folder.path, name));
+  for (const path of ballast) await writeFile(path, randomBytes(diskBytes / 8));
   const ledger = createLedger();
   const wal = await open(dir, 1);
   const fill = async (): Promise<number> => {
@@ -83,18 +77,21 @@ test("on a disk that is full, appends are refused and reads go on, until there i
     }
   };
   expect(await fill()).toBeGreaterThan(20);
-  await readAll(dir, ledger);
+  await readLog(dir, ledger);
   await expect(write(wal, ledger, 100_000)).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED" });
-  await rm(ballast);
+  await rm(ballast[0] ?? "");
   expect(await fill()).toBeGreaterThan(5);
-  await readAll(dir, ledger);
+  await readLog(dir, ledger);
+  // Truncation writes down what it forgets before it frees anything.
+  const truncated = await wal.truncate(ledger.next - 5).catch((error) => error);
+  if (truncated) expect(truncated).toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+  await rm(ballast[1] ?? "");
   await wal.truncate(ledger.next - 5);
-  expect(await fill()).toBeGreaterThan(5);
-  await readAll(dir, ledger);
-  await wal.truncate(ledger.next - 5);
+  for (let i = 0; i < 20; i++) await write(wal, ledger, 100_000);
+  await readLog(dir, ledger);
   await wal.close();
   const again = await open(dir, 2);
   await write(again, ledger, 100_000);
-  await readAll(dir, ledger);
+  await readLog(dir, ledger);
   await again.close();
 });

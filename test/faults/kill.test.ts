@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { MillraceError, type Random } from "@millrace/types";
+import type { Random } from "@millrace/types";
 import { createSeededRandom } from "@millrace/types/testing";
-import { createFileBackend } from "@millrace/wal/file";
 import { afterEach, expect, test } from "vitest";
 import { createTempFolder } from "../harness/temp.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
+import { readLog } from "./read-log.ts";
 import { startWriter, type Writer } from "./writer.ts";
 
 const cycles = Number(process.env.MILLRACE_TEST_KILLS ?? 200);
@@ -66,24 +66,6 @@ async function endWriter(writer: Writer): Promise<string> {
   return code;
 }
 
-/** Compares what the log holds with the ledger. */
-async function verify({ dir, ledger, ends }: Session, from: number): Promise<void> {
-  const backend = createFileBackend({ dir });
-  const reader = await backend.openReadOnly("p").catch((error) => {
-    if (MillraceError.is(error, "NOT_FOUND")) return undefined;
-    throw error;
-  });
-  let end = 0;
-  if (reader) {
-    const { first } = reader.bounds();
-    for await (const batch of reader.read(Math.max(first, from))) ledger.take(batch);
-    end = reader.bounds().next;
-    await reader.close();
-  }
-  ledger.settle(end);
-  ends.push(ledger.next);
-}
-
 /** One owner is killed under load. */
 async function killOne(session: Session): Promise<void> {
   const writer = beginWriter(session, session.ledger.unanswered());
@@ -135,7 +117,8 @@ test(
         followed++;
       } else await killOne(session);
       // All of it now and then, else what is new.
-      await verify(session, cycle % 25 === 0 || cycle === cycles ? 0 : ledger.next);
+      await readLog(session.dir, ledger, cycle % 25 === 0 || cycle === cycles ? 0 : ledger.next);
+      session.ends.push(ledger.next);
     }
     const { submitted, acknowledged, duplicates, kept, batches, transactions } = ledger.totals;
     console.log(

@@ -1,7 +1,7 @@
 /**
  * A process that appends to a log under load and prints what it asked for and what was answered, line
- * by line, until it is killed or fenced. It begins when a line with its {@linkcode WriterOrder} comes
- * on standard input.
+ * by line, until it is killed or fenced, or standard input ends. It begins when a line with its
+ * {@linkcode WriterOrder} comes there.
  *
  * Lines: `opened FIRST NEXT` · `submit NAME` · `ack NAME SEQUENCE INDEX new|again` · `end CODE`.
  */
@@ -35,6 +35,7 @@ const lines = createInterface({ input: process.stdin });
 const order: WriterOrder = await new Promise((resolve) => {
   lines.once("line", (line) => resolve(JSON.parse(line) as WriterOrder));
 });
+lines.once("close", () => process.exit());
 const random = createSeededRandom(order.seed);
 
 function say(...words: (string | number)[]): void {

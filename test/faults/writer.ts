@@ -28,11 +28,14 @@ export interface Writer {
   /** Resolves when the process is gone and all it said was heard; with the code of its error, if any. */
   ended: Promise<string>;
   signal(name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): void;
+  /** Lets it exit in the midst of its work. */
+  stop(): void;
 }
 
-/** Starts a writer that waits for its order. */
-export function startWriter(cache: string): Writer {
-  const child: ChildProcess = spawn(process.execPath, ["--conditions=source", script], {
+/** Starts a writer that waits for its order, by way of a command that runs another, if one is given. */
+export function startWriter(cache: string, within: readonly string[] = []): Writer {
+  const [command = "", ...words] = [...within, process.execPath, "--conditions=source", script];
+  const child: ChildProcess = spawn(command, words, {
     stdio: ["pipe", "pipe", "inherit"],
     env: { ...process.env, NODE_COMPILE_CACHE: cache },
   });
@@ -68,5 +71,6 @@ export function startWriter(cache: string): Writer {
     opened,
     ended,
     signal: (name) => void child.kill(name),
+    stop: () => void stdin.end(),
   };
 }
