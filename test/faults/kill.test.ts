@@ -128,5 +128,5 @@ test(
     );
     expect(acknowledged).toBeGreaterThan(cycles);
   },
-  60_000 + cycles * 1000,
+  60_000 + cycles * 4000,
 );
