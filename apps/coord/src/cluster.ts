@@ -4,8 +4,17 @@
  * @module
  */
 
-import { type Balancer, type BalancePolicy, createBalancer, type Owner } from "@millrace/balancer";
-import { type Broadcaster, createBroadcaster } from "@millrace/broadcaster";
+import {
+  type Balancer,
+  type BalancerOptions,
+  createBalancer,
+  type Owner,
+} from "@millrace/balancer";
+import {
+  type Broadcaster,
+  type BroadcasterOptions,
+  createBroadcaster,
+} from "@millrace/broadcaster";
 import type { TransportFor } from "@millrace/rpc";
 import type { MetaStore } from "@millrace/storage";
 import type { Clock, Logger, Random } from "@millrace/types";
@@ -24,6 +33,24 @@ import { createRecoveryLags } from "./recovery-lags.ts";
 import { openTickAllocator, type TickAllocator } from "./ticks.ts";
 import { createVchannelAppend } from "./vchannel-append.ts";
 
+/** What may be said of the balancer. */
+export type CoordBalancerOptions = Pick<
+  BalancerOptions,
+  | "policies"
+  | "policy"
+  | "allowRebalance"
+  | "minRebalanceIntervalMs"
+  | "maxRecoveryLagMs"
+  | "operationTimeoutMs"
+  | "intervalMs"
+>;
+
+/** What may be said of the broadcaster. */
+export type CoordBroadcasterOptions = Pick<
+  BroadcasterOptions,
+  "maxTasks" | "maxTombstones" | "tombstoneMs" | "sweepMs"
+>;
+
 /** Options of {@linkcode openCluster}. */
 export interface ClusterOptions {
   /** What this lead alone can write. */
@@ -32,8 +59,8 @@ export interface ClusterOptions {
   epoch: number;
   transportFor: TransportFor;
   pchannels: readonly string[];
-  policies: readonly BalancePolicy[] | undefined;
-  minRebalanceIntervalMs: number | undefined;
+  balancer: CoordBalancerOptions | undefined;
+  broadcaster: CoordBroadcasterOptions | undefined;
   leaseMs: number;
   ddlWaitMs: number;
   /** Another coordinator has taken the broadcasts over. */
@@ -89,12 +116,9 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   const members = createMembers({ leaseMs, onChange: onMembersChange, clock, logger });
   const lags = createRecoveryLags();
   const balancer = createBalancer({
+    ...options.balancer,
     meta,
     pchannels,
-    ...(options.policies && { policies: options.policies }),
-    ...(options.minRebalanceIntervalMs !== undefined && {
-      minRebalanceIntervalMs: options.minRebalanceIntervalMs,
-    }),
     nodes: members.alive,
     calls: nodes,
     collections: () => collectionsByPchannel(ddl.collections()),
@@ -105,6 +129,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     logger,
   });
   const broadcaster = createBroadcaster({
+    ...options.broadcaster,
     meta,
     prefix: "coord/broadcasts/",
     append: createVchannelAppend({

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { BalancePolicy } from "@millrace/balancer";
 import type { Routes, TransportFor } from "@millrace/rpc";
 import type { MetaStore } from "@millrace/storage";
 import {
@@ -18,7 +17,12 @@ import {
   silentLogger,
 } from "@millrace/types";
 import { clusterStatus } from "./admin.ts";
-import { type Cluster, openCluster } from "./cluster.ts";
+import {
+  type Cluster,
+  type CoordBalancerOptions,
+  type CoordBroadcasterOptions,
+  openCluster,
+} from "./cluster.ts";
 import { type Lead, takeLead } from "./leadership.ts";
 import { createRoutes } from "./services.ts";
 
@@ -36,13 +40,10 @@ export interface CoordOptions {
   prefix?: string;
   /** How long a node lives without a heartbeat, and the lead without renewal, in ms. Default 5000. */
   leaseMs?: number;
-  /**
-   * How pchannels may be placed: the first is in force until an operator chooses another. Default:
-   * `vchannel-fair` and `pchannel-fair`.
-   */
-  policies?: readonly BalancePolicy[];
-  /** A pchannel that holds shards stays for so long unless it must move, in ms. Default 300000. */
-  minRebalanceIntervalMs?: number;
+  /** How pchannels are placed. */
+  balancer?: CoordBalancerOptions;
+  /** How many broadcasts there may be, and how long they are remembered. */
+  broadcaster?: CoordBroadcasterOptions;
   /** How long a caller waits for a change of the catalog, which goes on, in ms. Default 30000. */
   ddlWaitMs?: number;
   /**
@@ -86,7 +87,7 @@ export interface Coord {
  */
 export function createCoord(options: CoordOptions): Coord {
   const { meta, transportFor, address = "", exclusive = false, clock, random } = options;
-  const { leaseMs = 5000, ddlWaitMs = 30_000, policies, minRebalanceIntervalMs } = options;
+  const { leaseMs = 5000, ddlWaitMs = 30_000, balancer, broadcaster } = options;
   const { logger = silentLogger } = options;
   const pchannels = pchannelNames(options);
   const closing = new AbortController();
@@ -111,7 +112,7 @@ export function createCoord(options: CoordOptions): Coord {
     const cluster = await openCluster({
       meta: taken.meta,
       epoch: taken.epoch,
-      ...{ transportFor, pchannels, policies, minRebalanceIntervalMs, leaseMs, ddlWaitMs },
+      ...{ transportFor, pchannels, balancer, broadcaster, leaseMs, ddlWaitMs },
       onFenced: taken.end,
       ...{ clock, random, logger },
     });

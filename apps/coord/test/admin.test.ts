@@ -97,7 +97,7 @@ test("the policy is chosen by name and kept; one of the user's own may be among 
         .map(({ name }) => ({ pchannel: name, to: nodes[0] ?? "" })),
   };
   const policies = [pchannelFair(), mine];
-  const { cluster, coord, a, status } = await setUp({ policies });
+  const { cluster, coord, a, status } = await setUp({ balancer: { policies } });
   const answer = await cluster.settle(coord.admin.updateBalancePolicy({ policy: mine.name }));
   expect(answer.balance).toMatchObject({
     policy: "all-on-the-first",
@@ -108,7 +108,7 @@ test("the policy is chosen by name and kept; one of the user's own may be among 
   expect(a.held.size).toBe(4);
   await cluster.settle(coord.admin.updateBalancePolicy({ allowRebalance: false }));
   await coord.crash();
-  const next = await cluster.startCoord({ policies });
+  const next = await cluster.startCoord({ balancer: { policies } });
   expect((await status(next)).balance).toMatchObject({
     policy: "all-on-the-first",
     allowRebalance: false,
@@ -125,7 +125,7 @@ test("the policy is chosen by name and kept; one of the user's own may be among 
 
 test("pchannels with shards are moved to a new node when their owner has caught up, not before", async () => {
   const cluster = createCluster();
-  const coord = await cluster.startCoord({ minRebalanceIntervalMs: 0 });
+  const coord = await cluster.startCoord({ balancer: { minRebalanceIntervalMs: 0 } });
   const a = cluster.startNode("a");
   a.lagMs = 1500;
   await cluster.assigned();

@@ -4,7 +4,14 @@
  * @module
  */
 
-import { type Clock, type Logger, MillraceError, withTimeLimit } from "@millrace/types";
+import {
+  type Clock,
+  type Live,
+  type Logger,
+  MillraceError,
+  readLive,
+  withTimeLimit,
+} from "@millrace/types";
 import type { Wal } from "@millrace/wal";
 import type { Snapshots } from "./recovery.ts";
 import type { Retention } from "./retention.ts";
@@ -20,7 +27,7 @@ export interface KeeperOptions {
   take: () => PchannelSnapshot;
   snapshots: Snapshots;
   /** How often one is saved at most, in milliseconds. */
-  intervalMs: number;
+  intervalMs: Live<number>;
   clock: Clock;
   logger: Logger;
 }
@@ -44,7 +51,8 @@ const restFactor = 20;
  * saved snapshot says is in tables, and never what readers may still want.
  */
 export function createKeeper(options: KeeperOptions): Keeper {
-  const { pchannel, term, wal, retention, take, snapshots, intervalMs, clock, logger } = options;
+  const { pchannel, term, wal, retention, take, snapshots, clock, logger } = options;
+  const intervalMs = readLive(options.intervalMs);
   const ending = new AbortController();
   const fenced = new AbortController();
   let saved = { log: -1, flushed: -1 };
@@ -73,7 +81,7 @@ export function createKeeper(options: KeeperOptions): Keeper {
   const loop = async (): Promise<void> => {
     for (let took = 0; !ending.signal.aborted; ) {
       await new Promise<void>((resolve) => {
-        const cancel = clock.schedule(Math.max(intervalMs, took * restFactor), resolve);
+        const cancel = clock.schedule(Math.max(intervalMs(), took * restFactor), resolve);
         wake = () => {
           cancel();
           resolve();

@@ -10,9 +10,11 @@ import type { Routes } from "@millrace/rpc";
 import { createObjectMetaStore, type MetaStore, type ObjectStore } from "@millrace/storage";
 import {
   type Clock,
+  type Live,
   type Logger,
   MillraceError,
   type Random,
+  readLive,
   withTimeLimit,
 } from "@millrace/types";
 import {
@@ -22,11 +24,11 @@ import {
   ManagerService,
   MembershipService,
 } from "@millrace/types/gen";
-import type { LogBackend, OpenWalOptions } from "@millrace/wal";
+import type { LogBackend } from "@millrace/wal";
 import { createHandler } from "./handler.ts";
 import { createManager } from "./manager.ts";
 import { createMembership } from "./members.ts";
-import { openPchannel, type PchannelContext } from "./pchannel.ts";
+import { type LogLimits, openPchannel, type PchannelContext } from "./pchannel.ts";
 import { createPchannels } from "./pchannels.ts";
 import { createSnapshots } from "./recovery.ts";
 import { defaultRetention, type RetentionLimits } from "./retention.ts";
@@ -47,20 +49,17 @@ export interface NodeOptions {
   /** Where the pointers to snapshots are kept. Default: objects below `meta/node` of the store. */
   meta?: MetaStore | undefined;
   /** When rows are flushed. */
-  flush?: Partial<SealLimits> | undefined;
+  flush?: Live<Partial<SealLimits>> | undefined;
   /** Bytes of rows that may wait in memory to be flushed, over all pchannels. Default 192 MiB. */
   flushBytes?: number | undefined;
+  /** Of these, how many may be of one pchannel. Default 128 MiB. */
+  flushBytesPerLog?: number | undefined;
   /** How long logs are kept for readers after their rows are in tables. */
-  retention?: Partial<RetentionLimits> | undefined;
-  /** Bytes of the newest batches that each log keeps in memory for readers. Default 8 MiB. */
-  tailBytes?: number | undefined;
-  /**
-   * How fast inserts and deletes are let into each pchannel, and how close the process is to a limit of its
-   * own, such as memory. Default: as fast as they come.
-   */
-  throttle?: OpenWalOptions["throttle"];
+  retention?: Live<Partial<RetentionLimits>> | undefined;
+  /** Limits of each log, whose defaults are those of `openWal`; but `tailBytes` is 8 MiB. */
+  wal?: LogLimits | undefined;
   /** How often snapshots are taken at most, in milliseconds. Default 10000. */
-  snapshotMs?: number | undefined;
+  snapshotMs?: Live<number> | undefined;
   /** How long closing waits for pchannels to move away, in milliseconds. Default 10000. */
   drainMs?: number | undefined;
   clock: Clock;
@@ -101,6 +100,7 @@ export function createNode(options: NodeOptions): StreamingNode {
     random,
     logger,
   });
+  const retention = readLive(options.retention ?? {});
   const context: PchannelContext = {
     backend,
     store,
@@ -108,9 +108,9 @@ export function createNode(options: NodeOptions): StreamingNode {
     ticks,
     budget: createFlushBudget(options.flushBytes ? { bytes: options.flushBytes } : {}),
     flush: options.flush ?? {},
-    retention: { ...defaultRetention, ...options.retention },
-    tailBytes: options.tailBytes ?? 8 * 1024 * 1024,
-    throttle: options.throttle,
+    flushBytesPerLog: options.flushBytesPerLog,
+    retention: () => ({ ...defaultRetention, ...retention() }),
+    wal: { tailBytes: 8 * 1024 * 1024, ...options.wal },
     snapshotMs: options.snapshotMs ?? 10_000,
     clock,
     random,

@@ -8,6 +8,7 @@ import { createFlusher, type FlushBudget, type Flusher, type SealLimits } from "
 import type { ObjectStore } from "@millrace/storage";
 import {
   type Clock,
+  type Live,
   type Logger,
   MillraceError,
   type Random,
@@ -20,6 +21,25 @@ import type { Snapshots } from "./recovery.ts";
 import { createRetention, type RetentionLimits } from "./retention.ts";
 import type { PchannelSnapshot } from "./snapshot-codec.ts";
 
+/** What may be said of each log. */
+export type LogLimits = Pick<
+  OpenWalOptions,
+  | "maxBatchBytes"
+  | "maxWaitingBytes"
+  | "maxKeys"
+  | "maxOpenTxns"
+  | "maxOpenTxnBytes"
+  | "tickMs"
+  | "slowBatchMs"
+  | "txnLeaseMs"
+  | "tailBytes"
+  | "tailMs"
+  | "throttle"
+> & {
+  /** When a segment is full: its rows, and its bytes. */
+  segments?: { rows?: number; bytes?: number } | undefined;
+};
+
 /** What all pchannels of a node share. */
 export interface PchannelContext {
   backend: LogBackend;
@@ -27,14 +47,13 @@ export interface PchannelContext {
   snapshots: Snapshots;
   ticks: TickSource;
   budget: FlushBudget;
-  flush: Partial<SealLimits>;
-  retention: RetentionLimits;
-  /** How fast inserts and deletes are let in. */
-  throttle: OpenWalOptions["throttle"];
-  /** Bytes of the newest batches that each log keeps in memory for readers. */
-  tailBytes: number;
+  flush: Live<Partial<SealLimits>>;
+  /** Bytes of rows that may wait in memory to be flushed, of one pchannel. */
+  flushBytesPerLog: number | undefined;
+  retention: Live<RetentionLimits>;
+  wal: LogLimits;
   /** How often snapshots are taken at most, in milliseconds. */
-  snapshotMs: number;
+  snapshotMs: Live<number>;
   clock: Clock;
   random: Random;
   logger: Logger;
@@ -94,6 +113,7 @@ function serveLog(
     store,
     from: snapshot?.flusher,
     limits: context.flush,
+    bufferBytes: context.flushBytesPerLog,
     budget,
     clock,
     random,
@@ -168,22 +188,21 @@ async function claim(
 async function openLog(
   pchannel: string,
   term: number,
-  { backend, ticks, clock, random, logger, tailBytes, throttle }: PchannelContext,
+  { backend, ticks, clock, random, logger, wal }: PchannelContext,
   snapshot: PchannelSnapshot | undefined,
   problem: MillraceError | undefined,
   signal: AbortSignal,
 ): Promise<Wal> {
   const options = {
+    ...wal,
     backend,
     pchannel,
     term,
     ticks,
     clock,
     logger,
-    tailBytes,
     maxAppendBytes,
-    segments: { random },
-    throttle,
+    segments: { ...wal.segments, random },
     keepSnapshots: false,
     signal,
   };

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { tickToMs } from "@millrace/types";
+import { type Live, readLive, tickToMs } from "@millrace/types";
 import type { RecordBatch } from "@millrace/wal";
 
 /** How long batches are kept. Whichever limit is reached first lets them go. */
@@ -51,7 +51,8 @@ export interface Retention {
 const parts = 64;
 
 /** Creates a retention, which goes on from a snapshot. */
-export function createRetention(limits: RetentionLimits, from?: RetentionSnapshot): Retention {
+export function createRetention(given: Live<RetentionLimits>, from?: RetentionSnapshot): Retention {
+  const read = readLive(given);
   const marks: RetentionMark[] = [...(from?.marks ?? [])];
   let next = from?.sequence ?? 0;
   let total = from?.bytes ?? 0;
@@ -61,6 +62,7 @@ export function createRetention(limits: RetentionLimits, from?: RetentionSnapsho
       if (sequence < next) return;
       const ms = tickToMs(firstTick);
       const last = marks.at(-1);
+      const limits = read();
       const due =
         !last || total - last.bytes >= limits.bytes / parts || ms - last.ms >= limits.ageMs / parts;
       if (due) marks.push({ sequence, ms, bytes: total });
@@ -68,6 +70,7 @@ export function createRetention(limits: RetentionLimits, from?: RetentionSnapsho
       total += bytes.byteLength;
     },
     horizon(now) {
+      const limits = read();
       let horizon = 0;
       for (const { sequence, ms, bytes } of marks) {
         if (ms <= now - limits.ageMs || total - bytes >= limits.bytes) horizon = sequence;

@@ -130,6 +130,19 @@ test("batches may go when they are too old, or when enough came after them", () 
   expect(retention.horizon(8000)).toBe(36);
 });
 
+test("the limits of a retention may change", () => {
+  let limits = { ageMs: 6400, bytes: 6400 };
+  const retention = createRetention(() => limits);
+  for (let sequence = 0; sequence < 32; sequence++) {
+    retention.observe(batch(sequence, sequence * 100, 100));
+  }
+  expect(retention.horizon(3200)).toBe(0);
+  limits = { ageMs: 1600, bytes: 6400 };
+  expect(retention.horizon(3200)).toBe(16);
+  limits = { ageMs: 6400, bytes: 800 };
+  expect(retention.horizon(3200)).toBe(24);
+});
+
 test("a retention goes on from its snapshot and does not count a batch twice", () => {
   const limits = { ageMs: 6400, bytes: 6400 };
   const first = createRetention(limits);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type Live, readLive } from "@millrace/types";
 import type { Collection } from "@millrace/types/gen";
 
 /** Collections by name. */
@@ -20,7 +21,11 @@ export interface CatalogCache {
 export type DescribeCollection = (name: string, signal: AbortSignal) => Promise<Collection>;
 
 /** A cache of at most `maxEntries` collections; those not asked for the longest go first. */
-export function createCatalogCache(describe: DescribeCollection, maxEntries: number): CatalogCache {
+export function createCatalogCache(
+  describe: DescribeCollection,
+  maxEntries: Live<number>,
+): CatalogCache {
+  const most = readLive(maxEntries);
   const entries = new Map<string, Collection>();
   // Grows when anything is forgotten, so that an answer under way from before is not kept.
   let generation = 0;
@@ -35,8 +40,10 @@ export function createCatalogCache(describe: DescribeCollection, maxEntries: num
   const remember = (name: string, collection: Collection): void => {
     entries.delete(name);
     entries.set(name, collection);
-    const oldest = entries.keys().next();
-    if (entries.size > maxEntries && !oldest.done) entries.delete(oldest.value);
+    for (const oldest of entries.keys()) {
+      if (entries.size <= most()) return;
+      entries.delete(oldest);
+    }
   };
 
   return {

@@ -26,7 +26,8 @@ export interface ProxyContext {
   clock: Clock;
   random: Random;
   logger: Logger;
-  limits: ProxyLimits;
+  /** What is in force now. */
+  readonly limits: ProxyLimits;
   owners: Owners;
   collections: CatalogCache;
   ids: IdSource;

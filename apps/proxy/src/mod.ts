@@ -4,5 +4,5 @@
  * @module
  */
 
-export type { ProxyLimits } from "./limits.ts";
+export { type ProxyLimits, proxyLimits } from "./limits.ts";
 export { createProxy, type MillraceProxy, type ProxyOptions, proxyServices } from "./proxy.ts";

@@ -64,8 +64,8 @@ export interface OwnersOptions {
   clock: Clock;
   random: Random;
   logger: Logger;
-  /** How long a call is tried, in milliseconds. */
-  timeoutMs: number;
+  /** How long a call is tried, in milliseconds; asked for with each call. */
+  timeoutMs: () => number;
 }
 
 /** What an owner that is moving, or a connection to it, fails with. */
@@ -88,7 +88,7 @@ export function isMoved(error: MillraceError): boolean {
 
 /** Makes calls to owners. */
 export function createOwners(options: OwnersOptions): Owners {
-  const { assignments, transportFor, clock, random, timeoutMs } = options;
+  const { assignments, transportFor, clock, random } = options;
   const report = createReporter(options);
   const gate = createGate();
 
@@ -99,7 +99,7 @@ export function createOwners(options: OwnersOptions): Owners {
       for (;;) {
         const owner = assignments.ownerOf(pchannel);
         if (owner) return owner;
-        await assignments.changed(pchannel, undefined, timeoutMs, signal);
+        await assignments.changed(pchannel, undefined, options.timeoutMs(), signal);
       }
     },
 
@@ -114,6 +114,7 @@ export function createOwners(options: OwnersOptions): Owners {
     async call(pchannel, signal, call) {
       const scope = createScope(signal);
       const visitor = {};
+      const timeoutMs = options.timeoutMs();
       let place = "";
       let last: MillraceError | undefined;
       let maybeApplied = false;

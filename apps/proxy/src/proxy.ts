@@ -7,7 +7,14 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { createClient, type ServiceImpl, type Transport } from "@connectrpc/connect";
 import type { Routes, TransportFor } from "@millrace/rpc";
-import { type Clock, type Logger, MillraceError, type Random } from "@millrace/types";
+import {
+  type Clock,
+  type Live,
+  type Logger,
+  MillraceError,
+  type Random,
+  readLive,
+} from "@millrace/types";
 import {
   AdminService,
   AllocatorService,
@@ -41,7 +48,8 @@ export interface ProxyOptions {
   clock: Clock;
   random: Random;
   logger: Logger;
-  limits?: Partial<ProxyLimits>;
+  /** What it takes; asked for with each call if it is a function. */
+  limits?: Live<Partial<ProxyLimits>>;
 }
 
 /** A proxy. */
@@ -113,16 +121,23 @@ export function createProxy(options: ProxyOptions): MillraceProxy {
 }
 
 /** To the coordinator; changes wait for one that leads. */
-function patientCoord({ coord, clock, random, limits }: ProxyOptions): Transport {
-  const timeoutMs = proxyLimits(limits).ownerTimeoutMs;
-  return waitForCoordinator(coord, { clock, random, timeoutMs });
+function patientCoord(options: ProxyOptions): Transport {
+  const { coord, clock, random } = options;
+  const limits = limitsOf(options);
+  return waitForCoordinator(coord, () => ({ clock, random, timeoutMs: limits().ownerTimeoutMs }));
+}
+
+/** Answers the limits in force. */
+function limitsOf({ limits = {} }: ProxyOptions): () => ProxyLimits {
+  const read = readLive(limits);
+  return () => proxyLimits(read());
 }
 
 function createContext(options: ProxyOptions, assignments: Assignments): ProxyContext {
   const { coord, transportFor, clock, random, logger } = options;
-  const limits = proxyLimits(options.limits);
-  const timeoutMs = limits.ownerTimeoutMs;
-  const retry = (signal: AbortSignal) => ({ clock, random, timeoutMs, signal });
+  const limits = limitsOf(options);
+  const timeoutMs = (): number => limits().ownerTimeoutMs;
+  const retry = (signal: AbortSignal) => ({ clock, random, timeoutMs: timeoutMs(), signal });
   const catalog = createClient(CatalogService, patientCoord(options));
   const allocator = createClient(AllocatorService, coord);
 
@@ -134,7 +149,7 @@ function createContext(options: ProxyOptions, assignments: Assignments): ProxyCo
     if (collection?.schema) return collection;
     throw new MillraceError("INNER", `the catalog answered without the schema of ${name}`);
   };
-  const collections = createCatalogCache(describe, limits.maxCollections);
+  const collections = createCatalogCache(describe, () => limits().maxCollections);
   let revision = assignments.catalogRevision();
   assignments.onChange(() => {
     if (assignments.catalogRevision() === revision) return;
@@ -146,7 +161,9 @@ function createContext(options: ProxyOptions, assignments: Assignments): ProxyCo
     clock,
     random,
     logger,
-    limits,
+    get limits() {
+      return limits();
+    },
     catalog,
     allocator,
     collections,
@@ -162,7 +179,7 @@ function createContext(options: ProxyOptions, assignments: Assignments): ProxyCo
     ids: createIdSource((count, signal) =>
       retryUnavailable(() => allocator.allocateIds({ count }, { signal }), retry(signal)),
     ),
-    admit: createAdmission(limits.maxInFlightBytes),
-    tailMemory: createTailMemory(limits.tailTxnBytes),
+    admit: createAdmission(() => limits().maxInFlightBytes),
+    tailMemory: createTailMemory(() => limits().tailTxnBytes),
   };
 }

@@ -5,7 +5,15 @@
  */
 
 import type { Transport } from "@connectrpc/connect";
-import { backoffDelay, type Clock, delay, MillraceError, type Random } from "@millrace/types";
+import {
+  backoffDelay,
+  type Clock,
+  delay,
+  type Live,
+  MillraceError,
+  type Random,
+  readLive,
+} from "@millrace/types";
 
 /** Options of {@linkcode retryUnavailable}. */
 export interface RetryOptions {
@@ -45,12 +53,13 @@ export async function retryUnavailable<T>(
 /** A transport whose unary calls wait for a coordinator that leads, unless they may have had an effect. */
 export function waitForCoordinator(
   coord: Transport,
-  options: Omit<RetryOptions, "signal" | "once">,
+  options: Live<Omit<RetryOptions, "signal" | "once">>,
 ): Transport {
+  const read = readLive(options);
   return {
     unary: (method, signal = new AbortController().signal, ...rest) =>
       retryUnavailable(() => coord.unary(method, signal, ...rest), {
-        ...options,
+        ...read(),
         signal,
         once: true,
       }),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { MillraceError } from "@millrace/types";
+import { type Live, MillraceError, readLive } from "@millrace/types";
 
 /** Counts what all tails of a proxy hold. */
 export interface TailMemory {
@@ -24,7 +24,8 @@ export interface TailShare {
 const retryAfterMs = 1000;
 
 /** Counts up to `maxBytes`. */
-export function createTailMemory(maxBytes: number): TailMemory {
+export function createTailMemory(maxBytes: Live<number>): TailMemory {
+  const most = readLive(maxBytes);
   let used = 0;
   return {
     join() {
@@ -37,10 +38,10 @@ export function createTailMemory(maxBytes: number): TailMemory {
         hold(bytes) {
           const grows = bytes > own;
           set(bytes);
-          if (!grows || used <= maxBytes || used === own) return;
+          if (!grows || used <= most() || used === own) return;
           throw new MillraceError(
             "RESOURCE_EXHAUSTED",
-            `tails hold ${used} bytes of open transactions, and at most ${maxBytes} are allowed; go on later from the last position`,
+            `tails hold ${used} bytes of open transactions, and at most ${most()} are allowed; go on later from the last position`,
             { retryAfterMs },
           );
         },

@@ -20,7 +20,7 @@ export interface ConsumerOptions {
   sequence: number;
   /** All that counts up to this tick is in tables. */
   lastTick: Tick;
-  limits: SealLimits;
+  limits: () => SealLimits;
   budget: FlushBudget;
   /** The most bytes of rows in memory. */
   bufferBytes: number;
@@ -52,8 +52,6 @@ export interface Consumer {
 export function createConsumer(options: ConsumerOptions): Consumer {
   const { registry, limits, budget, clock, onSealed } = options;
   const { vchannels } = registry;
-  // How often the limits of time are looked at.
-  const checkMs = Math.max(1, Math.min(1000, limits.idleMs / 2, limits.ageMs / 2));
   const assembler = createAssembler();
   let next = options.sequence;
   let openFrom = next;
@@ -115,7 +113,7 @@ export function createConsumer(options: ConsumerOptions): Consumer {
     const { growing, since, touched } = vchannel;
     if (!growing) return;
     const stats = { bytes: growing.bytes, rows: growing.rows, since, touched };
-    if (sealReason(stats, vchannel.limits, clock.monotonic())) seal(vchannel);
+    if (sealReason(stats, vchannel.limits(), clock.monotonic())) seal(vchannel);
   };
 
   const check = (): void => {
@@ -126,7 +124,9 @@ export function createConsumer(options: ConsumerOptions): Consumer {
 
   /** Looks at the limits of time again later. */
   const armCheck = (): void => {
-    cancelCheck ??= clock.schedule(checkMs, check);
+    if (cancelCheck) return;
+    const { idleMs, ageMs } = limits();
+    cancelCheck = clock.schedule(Math.max(1, Math.min(1000, idleMs / 2, ageMs / 2)), check);
   };
 
   const share = budget.join(

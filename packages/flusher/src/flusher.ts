@@ -9,9 +9,11 @@ import {
   backoffDelay,
   type Clock,
   delay,
+  type Live,
   type Logger,
   MillraceError,
   type Random,
+  readLive,
   type Tick,
 } from "@millrace/types";
 import type { RecordBatch, Wal } from "@millrace/wal";
@@ -34,8 +36,8 @@ export interface FlusherOptions {
   store: ObjectStore;
   /** What an earlier owner's flusher knew. Default: the log is read from its beginning. */
   from?: FlusherSnapshot | undefined;
-  /** When growing rows are sealed. */
-  limits?: Partial<SealLimits> | undefined;
+  /** When growing rows are sealed; asked for at each look if it is a function. */
+  limits?: Live<Partial<SealLimits>> | undefined;
   /** The most bytes of rows in memory; beyond, the log is not read on. Default 128 MiB. */
   bufferBytes?: number | undefined;
   /** Shared with the other flushers of the process. Default: one of its own. */
@@ -109,7 +111,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
   let running: Promise<void> | undefined;
   let wake: () => void = () => undefined;
 
-  const limits = { ...defaultSealLimits, ...options.limits };
+  const given = readLive(options.limits ?? {});
+  const limits = (): SealLimits => ({ ...defaultSealLimits, ...given() });
   const registry = createVchannelRegistry({ store, from, limits, clock, random });
   // Also where the creating messages are truncated: what exists is told by the log itself.
   for (const [name, header] of wal.vchannels()) registry.createFrom(name, header);

@@ -43,8 +43,12 @@ export interface GrowthStats {
  * The limits with an age of their own, so that vchannels which began together are not all sealed at
  * the same moment.
  */
-export function withJitter(limits: SealLimits, random: Random): SealLimits {
-  return { ...limits, ageMs: limits.ageMs * (1 - 0.1 * random.next()) };
+export function withJitter(limits: () => SealLimits, random: Random): () => SealLimits {
+  const share = 1 - 0.1 * random.next();
+  return () => {
+    const now = limits();
+    return { ...now, ageMs: now.ageMs * share };
+  };
 }
 
 /** Why the rows are due, or `undefined` if they may grow on. */

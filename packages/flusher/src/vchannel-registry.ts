@@ -24,7 +24,7 @@ import { checkpointOf, type FlushJob, firstUnflushed, type VchannelState } from 
 export interface VchannelRegistryOptions {
   store: ObjectStore;
   from: FlusherSnapshot | undefined;
-  limits: SealLimits;
+  limits: () => SealLimits;
   clock: Clock;
   random: Random;
 }

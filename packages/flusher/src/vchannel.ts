@@ -43,7 +43,8 @@ export interface VchannelState {
   /** As its creation says, with the partitions and the fields that were added since. */
   collection: Collection;
   table: Table;
-  limits: SealLimits;
+  /** In force now. */
+  limits: () => SealLimits;
   /** Rows that may grow on; absent if there are none. */
   growing: RowRange | undefined;
   /** When the first and the last of them were read, on the monotonic clock. */

@@ -97,6 +97,22 @@ test("rows are sealed by number, by bytes, when idle and when old", async () => 
   }
 });
 
+test("rows are sealed by the limits that are in force when they are looked at", async () => {
+  const bench = await createBench();
+  let limits: { rows?: number; ageMs?: number } = {};
+  const flusher = bench.flusher({ limits: () => limits });
+  flusher.start();
+  await bench.insert(range(0, 5));
+  await bench.clock.advance(10_000);
+  expect(await bench.commits()).toBe(0);
+  limits = { ageMs: 5000 };
+  await bench.until(async () => (await bench.commits()) === 1, 4000);
+  limits = { rows: 3 };
+  await bench.insert(range(5, 4));
+  await bench.until(async () => (await bench.commits()) === 2, 100);
+  await flusher.close();
+});
+
 test("an idle vchannel does not hold the checkpoint back, and its rows do", async () => {
   const bench = await createBench();
   const flusher = bench.flusher();

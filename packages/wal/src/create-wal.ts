@@ -44,7 +44,7 @@ export function createWal(
   });
   const room = createRoom(options.maxWaitingBytes ?? 64 * mib);
   const locks = createLocks();
-  const timings = createTimings(logger, { pchannel, term });
+  const timings = createTimings(logger, { pchannel, term }, options.slowBatchMs);
   const wakers = new Set<() => void>();
   const ending = new AbortController();
   const ended = (): MillraceError | undefined => ending.signal.reason;
@@ -111,6 +111,7 @@ export function createWal(
     pipeline,
     state,
     locks,
+    leaseMs: options.txnLeaseMs,
     maxOpenTxns: options.maxOpenTxns ?? 1024,
   });
   const expireTxns = (tick: Tick): void => {
@@ -119,6 +120,7 @@ export function createWal(
   const ticker = clock
     ? createTicker({
         clock,
+        everyMs: options.tickMs,
         sync: () => sequencer.sync(0n),
         async write() {
           const message = { type: timeTick, vchannel: "", header: noBytes, payload: noBytes };

@@ -9,7 +9,11 @@ export { type Crc32, crc32 } from "./crc32.ts";
 export { decodeBatch, decodeBatches } from "./decode.ts";
 export { type BatchAppend, type BatchInput, type CodecOptions, encodeBatch } from "./encode.ts";
 export * from "./log.ts";
-export type { ThrottleOptions } from "./append/throttle.ts";
+export {
+  defaultPressureLimits,
+  type PressureLimits,
+  type ThrottleOptions,
+} from "./append/throttle.ts";
 export { openWal } from "./open-wal.ts";
 export * from "./read/mod.ts";
 export * from "./record-batch.ts";

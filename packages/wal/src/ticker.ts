@@ -1,7 +1,7 @@
 /**
  * Ticker: lets a log's time go on while nothing is appended.
  *
- * Every 200 ms a tick is confirmed. It is written to the log only if something was written since the last
+ * Every so often a tick is confirmed. It is written to the log only if something was written since the last
  * one that was, so that whoever reads the log alone learns that nothing is missing; a log at rest costs
  * no writes.
  *
@@ -15,6 +15,8 @@ import type { RecordBatch } from "./record-batch.ts";
 /** Options of {@linkcode createTicker}. */
 export interface TickerOptions {
   clock: Clock;
+  /** How often there is a tick, in milliseconds. Default 200, as in Milvus. */
+  everyMs?: number | undefined;
   /** Confirms a tick without writing it. */
   sync: () => Promise<Tick>;
   /** Writes a TIME_TICK message. */
@@ -32,14 +34,12 @@ export interface Ticker {
   stop(): Promise<void>;
 }
 
-/** How often there is a tick, in milliseconds; as in Milvus. */
-const everyMs = 200;
 /** How long the pause becomes at most while ticks fail, in milliseconds. */
 const maxPauseMs = 5000;
 
 /** Creates a ticker and starts it. */
 export function createTicker(options: TickerOptions): Ticker {
-  const { clock, sync, write, onTick, onError } = options;
+  const { clock, everyMs = 200, sync, write, onTick, onError } = options;
   let isWritten = true;
   let stopped = false;
   let running: Promise<void> = Promise.resolve();

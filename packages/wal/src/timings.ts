@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Logger } from "@millrace/types";
+import { type Live, type Logger, readLive } from "@millrace/types";
 import type { StageTiming, WalStatus } from "./wal.ts";
 
 /** The stages, in order. */
@@ -20,11 +20,13 @@ export interface Timings {
 }
 
 const stages: readonly Stage[] = ["queued", "ticks", "encoded", "written"];
-/** A batch that takes longer than this, in milliseconds, is worth a line in the log. */
-const slowMs = 1000;
-
-/** Creates the timings of a log; slow batches are logged with `fields`. */
-export function createTimings(logger: Logger, fields: Record<string, unknown>): Timings {
+/** Creates the timings of a log; batches that take more than `slowMs` are logged with `fields`. */
+export function createTimings(
+  logger: Logger,
+  fields: Record<string, unknown>,
+  slowMs: Live<number> = 1000,
+): Timings {
+  const most = readLive(slowMs);
   const all = Object.fromEntries(
     stages.map((stage) => [stage, { count: 0, totalMs: 0, maxMs: 0 }]),
   ) as Record<Stage, StageTiming>;
@@ -39,7 +41,7 @@ export function createTimings(logger: Logger, fields: Record<string, unknown>): 
         if (ms > timing.maxMs) timing.maxMs = ms;
         total += ms;
       }
-      if (total > slowMs) logger.warn("a batch was slow", { ...fields, ...times });
+      if (total > most()) logger.warn("a batch was slow", { ...fields, ...times });
     },
     stages: () =>
       Object.fromEntries(stages.map((stage) => [stage, { ...all[stage] }])) as Record<

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Clock, Logger, Random, TickSource } from "@millrace/types";
+import type { Clock, Live, Logger, Random, TickSource } from "@millrace/types";
 import type { ThrottleOptions } from "./append/throttle.ts";
 import type { Crc32 } from "./crc32.ts";
 import type { LogBackend } from "./log.ts";
@@ -25,7 +25,7 @@ export interface OpenWalOptions {
   /** Keeps snapshots beside the log, if the backend can. Default: unless `snapshot` is given. */
   keepSnapshots?: boolean | undefined;
   /**
-   * Drives what goes on without appends: time ticks every 200 ms, leases, the age of the tail; and times
+   * Drives what goes on without appends: time ticks, leases, the age of the tail; and times
    * the stages. Default: ticks and leases move with appends alone, and nothing is timed.
    */
   clock?: Clock | undefined;
@@ -48,6 +48,12 @@ export interface OpenWalOptions {
   maxBatchBytes?: number | undefined;
   /** How many bytes may wait to be written; more is `RESOURCE_EXHAUSTED`. Default 64 MiB. */
   maxWaitingBytes?: number | undefined;
+  /** How often the log's time goes on while nothing is appended, in milliseconds. Default 200. */
+  tickMs?: number | undefined;
+  /** A batch that takes longer is logged, in milliseconds. Default 1000. */
+  slowBatchMs?: Live<number> | undefined;
+  /** The lease of a transaction that asks for none, in milliseconds, up to 600 000. Default 10 000. */
+  txnLeaseMs?: Live<number> | undefined;
   /** The most transactions that may be open. Default 1024. */
   maxOpenTxns?: number | undefined;
   /** The most bytes of open transactions, which readers must hold. Default 64 MiB. */

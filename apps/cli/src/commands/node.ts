@@ -77,7 +77,7 @@ async function runNode(io: Io, flags: NodeFlags): Promise<void> {
     const coord = createActiveTransport({ addresses: flags.coord, transportFor });
     const node = createNode({
       ...{ nodeId, address, coord, backend, store, clock, random, logger },
-      throttle: { pressure: memoryPressure },
+      wal: { throttle: { pressure: memoryPressure } },
       drainMs: flags.drainFor,
     });
     await serve({

@@ -99,7 +99,7 @@ async function openCluster(context: ClusterContext) {
     createNode({
       ...{ nodeId: "standalone", address, coord: coordTransport, backend, store, ...shared },
       ...(keepsNothing ? { meta: createMemoryMetaStore({ clock }) } : {}),
-      throttle: { pressure: memoryPressure },
+      wal: { throttle: { pressure: memoryPressure } },
       // There is no other node that its pchannels could move to.
       drainMs: 0,
     }),

@@ -7,21 +7,40 @@
  * @module
  */
 
-import { type Clock, MillraceError } from "@millrace/types";
+import { type Clock, type Live, MillraceError, readLive } from "@millrace/types";
 
 /** Options of {@linkcode createThrottle}. */
 export interface ThrottleOptions {
   clock: Clock;
   /** The most bytes a second, over a longer time. Default: no limit. */
-  bytesPerSecond?: number | undefined;
+  bytesPerSecond?: Live<number> | undefined;
   /** How many bytes may come at once. Default 20 MiB. */
-  burstBytes?: number | undefined;
+  burstBytes?: Live<number> | undefined;
   /**
    * How close the owner is to a limit of its own (memory, what is yet to be flushed): 0 far, 1 there.
    * Asked ten times a second at most. Default: always 0.
    */
   pressure?: (() => number) | undefined;
+  /** What pressure does. Default {@linkcode defaultPressureLimits}. */
+  pressureLimits?: Live<PressureLimits> | undefined;
 }
+
+/** Pressure from which on something is done about it, 0 to 1, the lowest first. */
+export interface PressureLimits {
+  /** Below this all is well. Default 0.85. */
+  recoverBelow: number;
+  /** From here on appends are slowed down. Default 0.9. */
+  slowAt: number;
+  /** From here on they are refused. Default 0.95. */
+  rejectAt: number;
+}
+
+/** The defaults of {@linkcode PressureLimits}; as in Milvus. */
+export const defaultPressureLimits: PressureLimits = {
+  recoverBelow: 0.85,
+  slowAt: 0.9,
+  rejectAt: 0.95,
+};
 
 /** How appends are let in. */
 export type ThrottleMode = "normal" | "slow" | "reject" | "recovering";
@@ -32,11 +51,6 @@ export interface Throttle {
   admit(bytes: number): void;
   mode(): ThrottleMode;
 }
-
-/** Pressure from which appends are slowed down, from which they are refused, below which all is well. */
-const slowAt = 0.9;
-const rejectAt = 0.95;
-const wellBelow = 0.85;
 
 /** How often pressure is asked for, and the rate is changed, in milliseconds. */
 const askMs = 100;
@@ -51,11 +65,12 @@ const rejectMs = 1000;
 /** Creates a throttle. */
 export function createThrottle(options: ThrottleOptions): Throttle {
   const { clock, pressure } = options;
-  const most = options.bytesPerSecond ?? Number.POSITIVE_INFINITY;
-  const burst = options.burstBytes ?? 20 * 1024 * 1024;
+  const most = readLive(options.bytesPerSecond ?? Number.POSITIVE_INFINITY);
+  const burst = readLive(options.burstBytes ?? 20 * 1024 * 1024);
+  const limits = readLive(options.pressureLimits ?? defaultPressureLimits);
   let mode: ThrottleMode = "normal";
-  let rate = most;
-  let tokens = burst;
+  let rate = most();
+  let tokens = burst();
   let filledAt = clock.monotonic();
   let askedAt = Number.NEGATIVE_INFINITY;
   let steppedAt = filledAt;
@@ -67,10 +82,11 @@ export function createThrottle(options: ThrottleOptions): Throttle {
     if (!pressure || now - askedAt < askMs) return;
     askedAt = now;
     const level = pressure();
+    const { recoverBelow, slowAt, rejectAt } = limits();
     if (level >= rejectAt) mode = "reject";
-    else if (mode === "reject" && level >= wellBelow) return;
+    else if (mode === "reject" && level >= recoverBelow) return;
     else if (level >= slowAt) slowDown();
-    else if (mode !== "normal" && level < wellBelow) recover();
+    else if (mode !== "normal" && level < recoverBelow) recover();
   };
 
   const slowDown = (): void => {
@@ -94,8 +110,8 @@ export function createThrottle(options: ThrottleOptions): Throttle {
     if (mode !== "recovering") return;
     rate *= rise;
     // Nothing is held back any more.
-    if (rate < most && rate < full * 4) return;
-    rate = most;
+    if (rate < most() && rate < full * 4) return;
+    rate = most();
     mode = "normal";
   };
 
@@ -109,11 +125,13 @@ export function createThrottle(options: ThrottleOptions): Throttle {
   return {
     admit(bytes) {
       const now = clock.monotonic();
+      // The limit may have been changed.
+      rate = mode === "normal" ? most() : Math.min(rate, most());
       ask(now);
       step(now);
       if (mode === "reject") refuse(rejectMs, "the node is out of memory");
       if (rate < Number.POSITIVE_INFINITY) {
-        tokens = Math.min(burst, tokens + ((now - filledAt) * rate) / 1000);
+        tokens = Math.min(burst(), tokens + ((now - filledAt) * rate) / 1000);
         filledAt = now;
         // What is let in may leave a debt: an append larger than the burst must get in as well.
         if (tokens <= 0) {

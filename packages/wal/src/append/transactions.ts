@@ -59,8 +59,8 @@ export interface Transactions {
   snapshot(): TxnSnapshot[];
 }
 
-/** The lease of a transaction that names none, in milliseconds, and the longest. */
-const defaultLeaseMs = 10_000;
+/** The lease of a transaction that names none, in milliseconds. */
+export const defaultLeaseMs = 10_000;
 /** The longest lease, in milliseconds. */
 export const maxLeaseMs = 600_000;
 

@@ -5,7 +5,7 @@
  */
 
 import { create, toBinary } from "@bufbuild/protobuf";
-import { MillraceError, type Tick } from "@millrace/types";
+import { type Live, MillraceError, readLive, type Tick } from "@millrace/types";
 import { BeginTxnHeaderSchema } from "@millrace/types/gen";
 import type { WalMessage } from "../record-batch.ts";
 import type { AppendResult, BeginOptions, BeginResult } from "../wal.ts";
@@ -15,13 +15,22 @@ import type { Locks } from "./locks.ts";
 import { beginTxn, commitTxn } from "./message-types.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { rollbackOf } from "./rollbacks.ts";
-import { endingAlready, expired, giveUp, maxLeaseMs, type Txn } from "./transactions.ts";
+import {
+  defaultLeaseMs,
+  endingAlready,
+  expired,
+  giveUp,
+  maxLeaseMs,
+  type Txn,
+} from "./transactions.ts";
 
 /** Options of {@linkcode createTxnCalls}. */
 export interface TxnCallsOptions {
   pipeline: Pipeline;
   state: WalState;
   locks: Locks;
+  /** The lease of one that asks for none, in milliseconds. Default 10 000. */
+  leaseMs?: Live<number> | undefined;
   /** The most transactions that may be open. */
   maxOpenTxns: number;
 }
@@ -40,6 +49,7 @@ const noBytes: Uint8Array = new Uint8Array(0);
 /** Creates the calls of a log. */
 export function createTxnCalls(options: TxnCallsOptions): TxnCalls {
   const { pipeline, state, locks, maxOpenTxns } = options;
+  const standardLeaseMs = readLive(options.leaseMs ?? defaultLeaseMs);
   const { txns, keys } = state;
   /** Commits that are on their way or wait for appends. */
   const committing = new Map<Tick, Promise<AppendResult>>();
@@ -67,7 +77,9 @@ export function createTxnCalls(options: TxnCallsOptions): TxnCalls {
         { retryAfterMs: 1000 },
       );
     }
-    const header = toBinary(BeginTxnHeaderSchema, create(BeginTxnHeaderSchema, { leaseMs }));
+    const lease = leaseMs === 0 ? standardLeaseMs() : leaseMs;
+    const asked = create(BeginTxnHeaderSchema, { leaseMs: lease });
+    const header = toBinary(BeginTxnHeaderSchema, asked);
     const message = { type: beginTxn, vchannel, header, payload: noBytes };
     return begun(await pipeline.appendOwn(message, key));
   }
