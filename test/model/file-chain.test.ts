@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { bounds } from "./bounds.node.ts";
 import { explore } from "./explore.ts";
-import { type FileFault, fileChain } from "./file-chain.ts";
+import { fileChain } from "./file-chain.ts";
+import type { FileFault } from "./file-faults.ts";
 
 const sizes = bounds(
   [
