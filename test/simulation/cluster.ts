@@ -62,7 +62,7 @@ export function createSimulation({ seed, coordinators, nodes }: SimulationOption
 
   /** Starts a coordinator in a process of its own, in place of the one that was there. */
   const startCoord = (index: number): SimulatedCoord => {
-    const host = createHost(clock);
+    const host = createHost(clock, random);
     const coord = createCoord({
       meta: createObjectMetaStore(host.using(metadata), {
         ...{ prefix: "meta", clock: host.clock, random },

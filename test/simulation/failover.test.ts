@@ -189,13 +189,17 @@ function disturb({ coords, random, startCoord }: Simulation): string {
     return `start ${victim}`;
   }
   const choice = random.next();
-  if (choice < 0.25) {
+  if (choice < 0.2) {
     host.jump(random.next() < 0.5 ? hour : -hour);
     return `jump ${victim}`;
   }
-  if (choice < 0.6) {
+  if (choice < 0.45) {
     host.kill();
     return `kill ${victim}`;
+  }
+  if (choice < 0.8) {
+    host.pauseBeforeWrite(Math.floor(random.next() * 4));
+    return `pause ${victim} before a write`;
   }
   host.pause();
   return `pause ${victim}`;
@@ -222,7 +226,7 @@ test.each(all)(
         steps.push(disturb(simulation));
       }
       for (const [index, { host }] of coords.entries()) {
-        if (host.state === "paused") host.resume();
+        host.resume();
         if (host.state === "ended") simulation.startCoord(index);
       }
       // A lease, and what is left of the one before.

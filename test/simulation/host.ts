@@ -7,7 +7,7 @@
 
 import type { Transport } from "@connectrpc/connect";
 import type { ObjectStore } from "@millrace/storage";
-import { type Clock, MillraceError } from "@millrace/types";
+import { type Clock, delay, MillraceError, type Random } from "@millrace/types";
 
 /** A process of a simulation. */
 export interface Host {
@@ -16,6 +16,9 @@ export interface Host {
   /** Resolves while the process runs; never again once it has ended. */
   gate(): Promise<void>;
   pause(): void;
+  /** Stands still right before the write to a store that follows so many others. */
+  pauseBeforeWrite(writes: number): void;
+  /** What has waited meanwhile, timers and answers and calls, goes on in any order. */
   resume(): void;
   /** Ends it: nothing of it has an effect any more, and whoever calls it is refused. */
   kill(): void;
@@ -33,11 +36,15 @@ export interface Host {
 const refused = new MillraceError("UNAVAILABLE", "connection refused");
 const broken = new MillraceError("UNAVAILABLE", "connection reset", { maybeApplied: true });
 
+/** How long an operation of a store takes at most, in milliseconds. */
+const storeMs = 10;
+
 /** Starts a process on the time of a simulation. */
-export function createHost(base: Clock): Host {
+export function createHost(base: Clock, random: Random): Host {
   let state: Host["state"] = "running";
   let offset = 0;
   let waiting: (() => void)[] = [];
+  let writesLeft = Number.POSITIVE_INFINITY;
   const ended = new AbortController();
 
   const gate = (): Promise<void> => {
@@ -46,6 +53,14 @@ export function createHost(base: Clock): Host {
       // What waits in a process that has ended waits for ever.
       if (state === "paused") waiting.push(resolve);
     });
+  };
+
+  /** One after the other, as an event loop does it. */
+  const goOn = async (all: (() => void)[]): Promise<void> => {
+    while (all.length > 0) {
+      all.splice(Math.floor(random.next() * all.length), 1)[0]?.();
+      for (let turn = 0; turn < 50; turn++) await undefined;
+    }
   };
 
   /** What a caller hears: an error when the process ends, nothing while it stands still. */
@@ -101,12 +116,16 @@ export function createHost(base: Clock): Host {
     pause() {
       if (state === "running") state = "paused";
     },
+    pauseBeforeWrite(writes) {
+      writesLeft = writes;
+    },
     resume() {
+      writesLeft = Number.POSITIVE_INFINITY;
       if (state !== "paused") return;
       state = "running";
       const all = waiting;
       waiting = [];
-      for (const go of all) go();
+      void goOn(all);
     },
     kill() {
       state = "ended";
@@ -139,13 +158,23 @@ export function createHost(base: Clock): Host {
         <A extends unknown[], T>(operation: (...args: A) => Promise<T>) =>
         async (...args: A): Promise<T> => {
           await gate();
+          await delay(base, random.next() * storeMs);
           return await operation(...args).finally(gate);
         };
+      const write = (): void => {
+        writesLeft -= 1;
+        if (writesLeft < 0) host.pause();
+      };
       return {
         name: store.name,
         get: through((...args: Parameters<ObjectStore["get"]>) => store.get(...args)),
         head: through((...args: Parameters<ObjectStore["head"]>) => store.head(...args)),
-        put: through((...args: Parameters<ObjectStore["put"]>) => store.put(...args)),
+        async put(...args) {
+          write();
+          await gate();
+          await delay(base, random.next() * storeMs);
+          return await store.put(...args).finally(gate);
+        },
         delete: through((...args: Parameters<ObjectStore["delete"]>) => store.delete(...args)),
         async *list(options) {
           await gate();

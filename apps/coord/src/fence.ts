@@ -74,6 +74,16 @@ export function fenceMeta(meta: MetaStore, options: FenceOptions): MetaStore {
     return revision;
   };
 
+  /** A condition that does not hold is mostly the first that a deposed coordinator hears of it. */
+  const conditional = async <T>(write: () => Promise<T>): Promise<T> => {
+    try {
+      return await write();
+    } catch (error) {
+      if (!MillraceError.is(error, "PRECONDITION_FAILED") || (await isCurrent())) throw error;
+      throw depose(error.maybeApplied);
+    }
+  };
+
   return {
     name: meta.name,
     async get(key, signal) {
@@ -88,12 +98,13 @@ export function fenceMeta(meta: MetaStore, options: FenceOptions): MetaStore {
       const bytes = encodeValue(epoch, value);
       const base = expected === undefined ? await revisionOf(meta, key, signal) : expected;
       if (base === null) return await create(key, bytes, signal);
-      return await meta.put(key, bytes, { expected: base, ...signal });
+      return await conditional(() => meta.put(key, bytes, { expected: base, ...signal }));
     },
     async delete(key, { expected, ...signal }: ExpectOptions = {}) {
       if (deposed) throw deposed;
       const base = expected === undefined ? await revisionOf(meta, key, signal) : expected;
-      if (base !== null || expected === null) await meta.delete(key, { expected: base, ...signal });
+      if (base === null && expected === undefined) return;
+      await conditional(() => meta.delete(key, { expected: base, ...signal }));
     },
     watch: (prefix, signal) => openEvents(meta.watch(prefix, signal), open),
     lease: (key, options) => meta.lease(key, options),
