@@ -74,7 +74,10 @@ export interface ScanOptions {
   from: ScanFrom;
   /** Only batches that have messages of this vchannel (or of the empty one). */
   vchannel?: string | undefined;
-  /** Waits for more at the end. Default true; otherwise what is there when it begins is all. */
+  /**
+   * Waits for more at the end, and ends quietly when the log is closed. Default true; otherwise what is
+   * there when it begins is all, and a log that is closed before that was read is `ON_SHUTDOWN`.
+   */
   follow?: boolean | undefined;
   /** Ends the scan. */
   signal: AbortSignal;

@@ -9,6 +9,7 @@ import { createSeededRandom, createVirtualClock } from "@millrace/types/testing"
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { LogBackend } from "../log.ts";
 import { openWal } from "../open-wal.ts";
+import { openWalReader } from "../read/mod.ts";
 import type { WalMessage } from "../record-batch.ts";
 import type { Wal } from "../wal.ts";
 import { checkHistory } from "./checker.ts";
@@ -71,6 +72,21 @@ export function describeWal(name: string, harness: LogBackendHarness): void {
       expect(wal.bounds().first).toBeLessThanOrEqual(2);
       await wal.commit(txn);
       expect((await countedFrom(wal, wal.bounds().first)).slice(-2)).toEqual(["m3", "m2"]);
+    });
+
+    test("reading what is there does not end as if it were all when the log is closed", async () => {
+      const wal = await open(1);
+      for (const name of ["m0", "m1", "m2"]) await wal.append([message(name)]);
+      const beside = await openWalReader({ backend: other, pchannel });
+      for (const log of [wal, beside]) {
+        const { signal } = new AbortController();
+        const reading = (async () => {
+          for await (const _ of log.scan({ from: "earliest", follow: false, signal })) {
+            await log.close();
+          }
+        })();
+        await expect(reading).rejects.toMatchObject({ code: "ON_SHUTDOWN" });
+      }
     });
 
     test("a transaction is carried over a move, and its commit is answered again", async () => {

@@ -111,9 +111,10 @@ async function* follow(
       for await (const batch of log.read(next, { signal: ending.signal })) {
         next = batch.sequence + 1;
         yield batch;
-        if (ending.signal.aborted) return;
+        if (ending.signal.aborted) break;
       }
-      if (!clock || !waits) return;
+      if (!waits && !ending.signal.aborted) return;
+      if (!clock) break;
       await delay(clock, pollMs, ending.signal);
     }
   } catch (error) {
@@ -121,4 +122,6 @@ async function* follow(
   } finally {
     for (const each of [signal, closed]) each.removeEventListener("abort", end);
   }
+  // Whoever does not follow takes the end for the end of what was there.
+  if (!waits && closed.aborted && !signal.aborted) throw closed.reason;
 }

@@ -27,8 +27,9 @@ export interface ScanSource {
 /**
  * The batches from a place on. They come from the tail buffer while the reader keeps up, else from the
  * log; a reader that stands still holds one batch and what the log reads ahead, however much is
- * written meanwhile. Ends when the signal is aborted or the log is closed; throws the reason when the
- * log has failed, after all that is durable was read. Errors: `OUT_OF_RANGE` with the first available
+ * written meanwhile. Ends when the signal is aborted or the log is closed, unless it was to come to an
+ * end by itself: then a log that is closed before is `ON_SHUTDOWN`. Throws the reason when the log has
+ * failed, after all that is durable was read. Errors: `OUT_OF_RANGE` with the first available
  * sequence as `expected` if what comes next was truncated, also while it is reading; `DATA_LOSS` with
  * the position if it is damaged.
  */
@@ -108,6 +109,8 @@ async function* readFrom(
       });
       wakers.delete(wake);
     }
+    // Whoever does not follow takes the end for the end of what was there.
+    if (Number.isFinite(end) && next < end && !signal.aborted) throw source.ended();
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
