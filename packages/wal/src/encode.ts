@@ -120,14 +120,14 @@ function measure(appends: readonly BatchAppend[]): Layout {
   let count = 0;
   let names = 0;
   let body = 0;
-  for (const append of appends) {
-    const { messages, idempotencyKey } = append;
+  for (const { messages, idempotencyKey } of appends) {
     if (messages.length === 0) {
       throw new MillraceError("INVALID_ARGUMENT", "an append needs at least one message", {
         field: "messages",
       });
     }
-    if (idempotencyKey && utf8Length(idempotencyKey) > maxKeyBytes) {
+    let keyBytes = idempotencyKey ? utf8Length(idempotencyKey) : 0;
+    if (keyBytes > maxKeyBytes) {
       throw new MillraceError(
         "INVALID_ARGUMENT",
         `the idempotency key has more than ${maxKeyBytes} bytes; shorten it`,
@@ -135,8 +135,9 @@ function measure(appends: readonly BatchAppend[]): Layout {
       );
     }
     count += messages.length;
-    body += encodedAppendBytes(append);
-    for (const { vchannel } of messages) {
+    for (const { vchannel, header, payload } of messages) {
+      body += entryBytes + align8(payload.length + header.length + keyBytes);
+      keyBytes = 0;
       // Most messages have the vchannel of the one before: no look-up for those.
       if (vchannel === lastName) continue;
       lastName = vchannel;

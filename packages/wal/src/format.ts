@@ -54,6 +54,6 @@ export const maxBatchLength = 0x4000_0000;
 
 /** The next multiple of 8. */
 export function align8(length: number): number {
-  // Not `& ~7`: lengths may exceed 2^31.
-  return Math.ceil(length / 8) * 8;
+  // Not `(length + 7) & ~7`: lengths may exceed 2^31.
+  return length + (-length & 7);
 }
