@@ -44,8 +44,6 @@ export interface Ledger {
   settle(end: number): void;
   /** The names of appends without an answer, by first submission; those are to be made again. */
   unanswered(): string[];
-  /** The sequence of the first batch with something of an append that is in the log, but has no answer. */
-  firstUnanswered(): number;
   /** The number of the next append of a group that was not yet submitted. */
   nextNumber(group: string): number;
   /** A ledger of its own with the same in it. */
@@ -55,10 +53,8 @@ export interface Ledger {
 interface Entry {
   /** What was answered. */
   answer?: Position;
-  /** Where it was read: where it counts, */
+  /** Where it was read. */
   place?: Position;
-  /** and the sequence of the batch where it begins. */
-  since?: number;
 }
 
 const type = { begin: 900, commit: 901, rollback: 902 } as const;
@@ -116,7 +112,7 @@ function createLedgerOf(state: State): Ledger {
   }
 
   /** Something that counts at once: an append, or a transaction at its commit. */
-  function count(name: string, place: Position, since: number): void {
+  function count(name: string, place: Position): void {
     const { group, number } = parseName(name);
     const last = lastNumbers.get(group) ?? -1;
     if (number <= last) throw new Error(`doubled: ${name} is at ${show(place)} once more`);
@@ -127,7 +123,7 @@ function createLedgerOf(state: State): Ledger {
     if (!entry) throw new Error(`foreign: ${name} is at ${show(place)} but was never submitted`);
     lastNumbers.set(group, number);
     if (!entry.answer) totals.kept++;
-    update(name, { ...entry, place, since });
+    update(name, { ...entry, place });
   }
 
   function takeAppend(messages: readonly StoredMessage[]): void {
@@ -139,21 +135,21 @@ function createLedgerOf(state: State): Ledger {
         else {
           const name = decoder.decode(first.header);
           checkParts(parseName(name), messages);
-          count(name, first.id, first.id.sequence);
+          count(name, first.id);
         }
         break;
       case type.begin:
-        open.set(first.tick, [first]);
+        open.set(first.tick, []);
         break;
       case type.rollback:
         open.delete(first.txn);
         break;
       case type.commit: {
-        const [begin, ...bodies] = bodiesOf(first);
+        const bodies = bodiesOf(first);
         open.delete(first.txn);
         const name = decoder.decode(bodies[0]?.header);
         checkParts(parseName(name), bodies);
-        count(name, first.id, begin?.id.sequence ?? 0);
+        count(name, first.id);
         totals.transactions++;
       }
     }
@@ -232,13 +228,6 @@ function createLedgerOf(state: State): Ledger {
     },
     unanswered() {
       return [...entries].filter(([, { answer }]) => !answer).map(([name]) => name);
-    },
-    firstUnanswered() {
-      let first = Number.POSITIVE_INFINITY;
-      for (const { answer, since } of entries.values()) {
-        if (!answer && since !== undefined) first = Math.min(first, since);
-      }
-      return first;
     },
     nextNumber: (group) => (submitted.get(group) ?? -1) + 1,
     fork: () =>

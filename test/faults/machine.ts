@@ -142,14 +142,22 @@ async function rollBack(machine: Machine, wal: Wal): Promise<void> {
 }
 
 /** Reads what is new in the log. */
-export async function catchUp({ ledger, truncated }: Machine, wal: Wal): Promise<void> {
-  const { first, next } = wal.bounds();
-  if (first > truncated) throw new Error(`lost: the log begins at batch ${first}`);
-  if (first < next) {
-    const signal = new AbortController().signal;
-    for await (const batch of wal.scan({ from: { sequence: first }, signal })) {
-      ledger.take(batch);
-      if (batch.sequence === next - 1) break;
+export async function catchUp(machine: Machine, wal: Wal): Promise<void> {
+  const { ledger } = machine;
+  const { next } = wal.bounds();
+  const signal = new AbortController().signal;
+  for (let { first } = wal.bounds(); first < next; ) {
+    if (first > machine.truncated) throw new Error(`lost: the log begins at batch ${first}`);
+    try {
+      for await (const batch of wal.scan({ from: { sequence: first }, signal })) {
+        ledger.take(batch);
+        first = batch.sequence + 1;
+        if (first === next) break;
+      }
+    } catch (error) {
+      // A former owner has truncated meanwhile.
+      if (!MillraceError.is(error, "OUT_OF_RANGE")) throw error;
+      first = Number(error.expected);
     }
   }
   ledger.settle(next);
@@ -168,9 +176,8 @@ export async function readElsewhere(machine: Machine): Promise<void> {
 export async function truncate(machine: Machine, wal: Wal): Promise<void> {
   const { ledger, random } = machine;
   await catchUp(machine, wal);
-  // What may be asked for again must stay: without it the next owner does not know its key.
-  const limit = Math.min(ledger.next, ledger.firstUnanswered());
-  const before = Math.floor(random.next() * (limit + 1));
+  // Also what has no answer yet and may be asked for again: its key must be known all the same.
+  const before = Math.floor(random.next() * (ledger.next + 1));
   machine.truncated = Math.max(machine.truncated, before);
   const appending = appendSome(machine, wal);
   try {

@@ -48,7 +48,7 @@ test("when system calls fail under load, nothing acknowledged is lost", async ({
     await writer.opened;
     await sleep(300);
     writer.stop();
-    expect(["", "INNER", "RESOURCE_EXHAUSTED"], plan).toContain(await writer.ended);
+    expect(await writer.ended, plan).toMatch(/^$|^(INNER|RESOURCE_EXHAUSTED): /);
     await readLog(dir, ledger);
   }
   expect(ledger.totals.acknowledged).toBeGreaterThan(0);

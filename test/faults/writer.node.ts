@@ -3,7 +3,7 @@
  * by line, until it is killed or fenced, or standard input ends. It begins when a line with its
  * {@linkcode WriterOrder} comes there.
  *
- * Lines: `opened FIRST NEXT` · `submit NAME` · `ack NAME SEQUENCE INDEX new|again` · `end CODE`.
+ * Lines: `opened FIRST NEXT` · `submit NAME` · `ack NAME SEQUENCE INDEX new|again` · `end CODE: MESSAGE`.
  */
 
 import { writeSync } from "node:fs";
@@ -104,6 +104,6 @@ async function run(): Promise<void> {
 try {
   await run();
 } catch (error) {
-  say("end", MillraceError.is(error) ? error.code : String(error));
+  say("end", MillraceError.is(error) ? `${error.code}: ${error.message}` : String(error));
 }
 process.exit();

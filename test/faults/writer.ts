@@ -25,7 +25,7 @@ export interface Writer {
   begin(order: WriterOrder, events: WriterEvents): void;
   /** Resolves when it has opened the log, or has ended without. */
   opened: Promise<void>;
-  /** Resolves when the process is gone and all it said was heard; with the code of its error, if any. */
+  /** Resolves when the process is gone and all it said was heard; with its error, if it had one. */
   ended: Promise<string>;
   signal(name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): void;
   /** Lets it exit in the midst of its work. */
@@ -40,7 +40,7 @@ export function startWriter(cache: string, within: readonly string[] = []): Writ
     env: { ...process.env, NODE_COMPILE_CACHE: cache },
   });
   let events: WriterEvents | undefined;
-  let code = "";
+  let reason = "";
   let open: () => void = () => undefined;
   const opened = new Promise<void>((resolve) => {
     open = resolve;
@@ -51,17 +51,17 @@ export function startWriter(cache: string, within: readonly string[] = []): Writ
   stdin.on("error", () => undefined);
   const lines = createInterface({ input: stdout });
   lines.on("line", (line) => {
-    const [word, name = "", sequence, index, again] = line.split(" ");
+    const [word = "", name = "", sequence, index, again] = line.split(" ");
     if (word === "opened") open();
     else if (word === "submit") events?.submit(name);
     else if (word === "ack") {
       const place = { sequence: Number(sequence), index: Number(index) };
       events?.acknowledge(name, place, again === "again");
-    } else if (word === "end") code = name;
+    } else if (word === "end") reason = line.slice(word.length + 1);
   });
   const ended = Promise.all([once(child, "close"), once(lines, "close")]).then(() => {
     open();
-    return code;
+    return reason;
   });
   return {
     begin(order, heard) {
