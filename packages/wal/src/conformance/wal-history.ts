@@ -111,7 +111,7 @@ async function truncate(world: World, wal: Wal): Promise<void> {
   const { term } = wal;
   const source = { log: wal, term, ended: () => wal.signal.aborted };
   // So that nothing goes that nobody saw.
-  await readAllBatches(world, source);
+  if (!(await readAllBatches(world, source))) return;
   const snapshot = wal.snapshot();
   world.snapshots.push(snapshot);
   const { first } = wal.bounds();

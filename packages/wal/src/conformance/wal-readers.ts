@@ -61,8 +61,8 @@ export async function readAll(world: World, source: ReadSource): Promise<void> {
   await readDeliveries(world, source, reading);
 }
 
-/** Reads all batches that are left. */
-export function readAllBatches(world: World, source: ReadSource): Promise<void> {
+/** Reads all batches that are left; `false` if there was no coming to the end. */
+export function readAllBatches(world: World, source: ReadSource): Promise<boolean> {
   const reading: Reading = { from: "earliest", follow: false, most: Number.POSITIVE_INFINITY };
   return readBatches(world, source, reading);
 }
@@ -117,7 +117,7 @@ export async function readAllBeside(world: World): Promise<void> {
   await log.close();
 }
 
-async function readBatches(world: World, source: ReadSource, reading: Reading): Promise<void> {
+async function readBatches(world: World, source: ReadSource, reading: Reading): Promise<boolean> {
   const { vchannel, follow } = reading;
   // It is no place for those who read batches.
   const from =
@@ -126,12 +126,13 @@ async function readBatches(world: World, source: ReadSource, reading: Reading): 
   const stop = new AbortController();
   const batches = source.log.scan({ from, vchannel, follow, signal: stop.signal });
   const held: RecordBatch[] = [];
-  await drain(world, source, request, reading, stop, batches, (batch) => {
+  const whole = await drain(world, source, request, reading, stop, batches, (batch) => {
     world.tell({ kind: "batch", reader: request.reader, batch: seenBatch(batch) });
     held.push(batch);
   });
   // Whoever has got a batch may keep it.
   for (const { bytes } of held) decodeBatch(bytes);
+  return whole;
 }
 
 async function readDeliveries(world: World, source: ReadSource, reading: Reading): Promise<void> {
@@ -182,6 +183,7 @@ function begin(
   return event;
 }
 
+/** Reads one after the other; `true` if that came to an end by itself. */
 async function drain<T>(
   world: World,
   { term, ended }: ReadSource,
@@ -190,7 +192,7 @@ async function drain<T>(
   stop: AbortController,
   items: AsyncIterable<T>,
   see: (item: T) => void,
-): Promise<void> {
+): Promise<boolean> {
   const { tell, random } = world;
   // What a later owner has acknowledged, a former one need not know.
   const isCurrent = term === undefined || term >= world.highestOpen;
@@ -199,15 +201,17 @@ async function drain<T>(
   let count = 0;
   try {
     for await (const item of items) {
-      if (count++ >= most || stop.signal.aborted) return;
+      if (count++ >= most || stop.signal.aborted) return false;
       see(item);
       if (chance(random, 0.05)) await nextTurns(2);
     }
     if (!follow && !ended() && isCurrent) tell({ kind: "complete", reader });
+    return !follow;
   } catch (error) {
     if (MillraceError.is(error, "OUT_OF_RANGE")) {
       tell({ kind: "out-of-range", reader, first: Number(error.expected) });
     } else if (!MillraceError.is(error, "CHANNEL_FENCED", "ON_SHUTDOWN")) throw error;
+    return false;
   } finally {
     stop.abort();
     await stopping;

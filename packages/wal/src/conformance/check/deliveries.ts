@@ -132,7 +132,7 @@ export function checkDeliveryReaders(facts: Facts, log: KnownLog, report: Report
         .filter(({ names }) => names.length > 0);
       filtered.set(vchannel, expected);
     }
-    checkDeliveryReader(reader, expected, facts, report);
+    checkDeliveryReader(reader, expected, facts, log, report);
   }
 }
 
@@ -148,6 +148,7 @@ function checkDeliveryReader(
   reader: Reader,
   expected: readonly Expected[],
   facts: Facts,
+  log: KnownLog,
   report: Report,
 ): void {
   const { reader: name, from } = reader.request;
@@ -161,7 +162,8 @@ function checkDeliveryReader(
   let began = from !== "latest";
   let last: SeenDelivery | undefined;
   for (const seen of reader.deliveries) {
-    if (seen.names.length === 0) continue;
+    // Of what no reader of batches saw nothing is known.
+    if (seen.names.length === 0 || !log.batches.has(seen.id.sequence)) continue;
     const what = `the delivery at ${describePlace(seen.id)} (${seen.names.join(", ")})`;
     if (last && seen.tick <= last.tick) {
       report("repeated", `${name} saw ${what} at or behind tick ${last.tick}`);

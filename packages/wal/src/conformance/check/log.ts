@@ -167,7 +167,9 @@ function checkBatchReader(reader: Reader, facts: Facts, log: KnownLog, report: R
   }
   if (!reader.complete || from === "latest") return;
   const firstMissed = (end: number): number | undefined => {
-    for (let missed = next ?? end; missed <= end; missed++) if (matters(missed)) return missed;
+    // The last batch is never truncated, but it may be one that does not matter to this reader.
+    const start = next ?? (reader.request.vchannel === undefined ? end : reader.truncatedTo);
+    for (let missed = start; missed <= end; missed++) if (matters(missed)) return missed;
     return undefined;
   };
   const { precededBy, seenBefore } = reader;
