@@ -1,6 +1,7 @@
 /**
  * A look now and then at whether nodes hold what they are thought to hold, so that a pchannel that a
- * node lost is found even if nobody writes to it.
+ * node lost is found even if nobody writes to it, and so is a node that says that it lives but cannot be
+ * called.
  *
  * @module
  */
@@ -33,13 +34,20 @@ export interface Audit {
 
 /** How long a node may take to say what it holds, in milliseconds. */
 const answerMs = 2000;
+/** So many looks in a row without an answer, and a node counts as dead. */
+const maxUnheard = 3;
 
-/** Starts it. A pchannel that its owner does not name twice in a row is marked unavailable. */
+/**
+ * Starts it. A pchannel that its owner does not name twice in a row is marked unavailable; a node that does
+ * not answer three times in a row counts as dead, so that its pchannels move.
+ */
 export function startAudit(options: AuditOptions): Audit {
   const { balancer, members, nodes, lags, clock, logger, intervalMs = 10_000 } = options;
   const closing = new AbortController();
   let running: Promise<void> = Promise.resolve();
   let missing = new Set<string>();
+  /** How often runs of nodes did not answer in a row, by incarnation. */
+  let unheard = new Map<string, number>();
   let cancel = (): void => undefined;
 
   /** What a node holds; `undefined` if it does not say. */
@@ -49,7 +57,6 @@ export function startAudit(options: AuditOptions): Audit {
         nodes.collectStatus(address, signal),
       );
     } catch (error) {
-      // Whether it lives is for its lease to say.
       logger.debug("a node did not say what it holds", { address, error });
       return undefined;
     }
@@ -58,10 +65,18 @@ export function startAudit(options: AuditOptions): Audit {
   const look = async (): Promise<void> => {
     const assigned = balancer.records().filter(({ state }) => state === "assigned");
     const heard: WalStatus[] = [];
+    const unheardBefore = unheard;
+    unheard = new Map();
     const found = await Promise.all(
       members.alive().map(async (member) => {
         const wals = await ask(member.address);
-        if (wals === undefined) return [];
+        if (closing.signal.aborted) return [];
+        if (wals === undefined) {
+          const times = (unheardBefore.get(member.incarnation) ?? 0) + 1;
+          unheard.set(member.incarnation, times);
+          if (times >= maxUnheard) members.expel(member, "it cannot be called");
+          return [];
+        }
         heard.push(...wals);
         const held = new Set(wals.map(({ name, term }) => `${name}@${term}`));
         return assigned

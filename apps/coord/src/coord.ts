@@ -38,8 +38,13 @@ export interface CoordOptions {
   pchannels?: number;
   /** What their names begin with. Default `millrace`. */
   prefix?: string;
-  /** How long a node lives without a heartbeat, and the lead without renewal, in ms. Default 5000. */
+  /** How long a node lives without a heartbeat, in milliseconds. Default 5000. */
   leaseMs?: number;
+  /**
+   * How long the lead lasts without renewal, in milliseconds. Default 3000: less than nodes wait for
+   * ticks, so that no insert fails when a coordinator is killed.
+   */
+  leadMs?: number;
   /** How pchannels are placed. */
   balancer?: CoordBalancerOptions;
   /** How many broadcasts there may be, and how long they are remembered. */
@@ -87,7 +92,7 @@ export interface Coord {
  */
 export function createCoord(options: CoordOptions): Coord {
   const { meta, transportFor, address = "", exclusive = false, clock, random } = options;
-  const { leaseMs = 5000, ddlWaitMs = 30_000, balancer, broadcaster } = options;
+  const { leaseMs = 5000, leadMs = 3000, ddlWaitMs = 30_000, balancer, broadcaster } = options;
   const { logger = silentLogger } = options;
   const pchannels = pchannelNames(options);
   const closing = new AbortController();
@@ -138,7 +143,7 @@ export function createCoord(options: CoordOptions): Coord {
   /** Waits for the lead, and leads until that is over. `onSettled`: it leads, or another one does. */
   const standAndLead = async (onSettled: () => void): Promise<void> => {
     const taken = await takeLead({
-      ...{ meta, address, leaseMs, exclusive, clock, logger, signal: closing.signal },
+      ...{ meta, address, leaseMs: leadMs, exclusive, clock, logger, signal: closing.signal },
       onStandby(other) {
         onStandby(other);
         onSettled();

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type BalancerNode, compareText, type Owner } from "@millrace/balancer";
+import { type BalancerNode, compareText, type NodeRun, type Owner } from "@millrace/balancer";
 import { type Clock, type Logger, MillraceError } from "@millrace/types";
 import type { HeartbeatRequest } from "@millrace/types/gen";
 
@@ -29,6 +29,8 @@ export interface Members {
    * `INVALID_ARGUMENT` for a bad field, `PRECONDITION_FAILED` for a run that is dead already.
    */
   heartbeat(request: HeartbeatRequest): void;
+  /** Takes a run of a node for dead although it says that it lives. Nothing if it is none of those. */
+  expel(run: NodeRun, why: string): void;
   /** Takes an owner of before for alive for one lease, so that it may be heard first. */
   presume(owner: Owner): void;
   close(): void;
@@ -136,6 +138,13 @@ export function createMembers(options: MembersOptions): Members {
       if (member.draining === draining && member.address === address) return;
       member.draining = draining;
       member.address = address;
+      onChange();
+    },
+    expel({ nodeId, incarnation }, why) {
+      const member = members.get(nodeId);
+      if (member?.incarnation !== incarnation) return;
+      bury(member, why);
+      scheduleSweep();
       onChange();
     },
     presume(owner) {

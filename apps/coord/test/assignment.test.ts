@@ -134,6 +134,66 @@ test("a restarted coordinator leaves living owners alone and moves what dead one
   await second.close();
 });
 
+test("a node that was started again while no coordinator led gets all at new terms", async () => {
+  const cluster = createCluster();
+  const first = await cluster.startCoord();
+  const old = cluster.startNode("a");
+  await cluster.assigned();
+  const { incarnation, address } = old;
+  await first.crash();
+  old.dead = true;
+  const fresh = cluster.startNode("a");
+  const second = await cluster.startCoord();
+  // The lease that the old run is presumed to have is not waited for.
+  await cluster.until("all at the new run", () => fresh.held.size === 4);
+  expect([...fresh.held.values()].every((term) => term > 1)).toBe(true);
+  const late = second.membership.heartbeat({ nodeId: "a", incarnation, address });
+  await expect(late).rejects.toMatchObject({ code: "PRECONDITION_FAILED", field: "incarnation" });
+  await second.close();
+});
+
+test("a run that was taken for dead is told by the next coordinator that nothing is its own", async () => {
+  const cluster = createCluster();
+  const first = await cluster.startCoord();
+  const lost = cluster.startNode("a");
+  await cluster.assigned();
+  const { incarnation, address } = lost;
+  lost.dead = true;
+  cluster.startNode("b");
+  await cluster.advance(7000);
+  const beat = (coord: RunningCoord) =>
+    coord.membership.heartbeat({ nodeId: "a", incarnation, address });
+  await expect(beat(first)).rejects.toMatchObject({ code: "PRECONDITION_FAILED" });
+  await first.crash();
+  const second = await cluster.startCoord();
+  expect(await beat(second)).toMatchObject({ unassigned: true });
+  await second.close();
+});
+
+test("reports of terms of before a failover are ignored, and many of one failure are one", async () => {
+  const cluster = createCluster();
+  const first = await cluster.startCoord();
+  const a = cluster.startNode("a");
+  await cluster.assigned();
+  const name = "millrace-dml_0";
+  const report = (coord: RunningCoord, term: bigint) =>
+    coord.assignment.reportError({ pchannel: { name, term } });
+  a.held.delete(name);
+  await cluster.settle(report(first, 1n));
+  await cluster.until("assigned anew", () => a.held.get(name) === 2);
+  await first.crash();
+  const second = await cluster.startCoord();
+  a.held.delete(name);
+  await cluster.settle(report(second, 1n));
+  await cluster.advance(100);
+  expect(a.held.has(name)).toBe(false);
+  await cluster.settle(Promise.all(Array.from({ length: 20 }, () => report(second, 2n))));
+  await cluster.until("assigned anew", () => a.held.has(name));
+  await cluster.advance(1000);
+  expect(a.held.get(name)).toBe(3);
+  await second.close();
+});
+
 test("each coordinator has a higher epoch than the one before", async () => {
   const cluster = createCluster();
   const epochs: bigint[] = [];
@@ -177,6 +237,29 @@ test("a pchannel that its owner lost is found although nobody reports it", async
   a.held.delete("millrace-dml_2");
   await cluster.advance(21_000);
   expect(a.held.get("millrace-dml_2")).toBe(2);
+  await coord.close();
+});
+
+test("a node that says that it lives but cannot be called counts as dead", async () => {
+  const cluster = createCluster();
+  const coord = await cluster.startCoord();
+  const well = cluster.startNode("a");
+  const deaf = cluster.startNode("b");
+  await cluster.until("spread", () => well.held.size === 2 && deaf.held.size === 2);
+  const { incarnation, address } = deaf;
+  deaf.dead = true;
+  let refused: unknown;
+  for (let ms = 0; ms < 40_000 && !refused; ms += 1000) {
+    const beat = coord.membership.heartbeat({ nodeId: "b", incarnation, address });
+    await beat.catch((error) => {
+      refused = error;
+    });
+    // Twice is not enough.
+    if (ms < 20_000) expect([refused, well.held.size]).toEqual([undefined, 2]);
+    await cluster.advance(1000);
+  }
+  expect(refused).toMatchObject({ code: "PRECONDITION_FAILED" });
+  expect(well.held.size).toBe(4);
   await coord.close();
 });
 
