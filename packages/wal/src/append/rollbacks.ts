@@ -8,7 +8,7 @@ import type { WalMessage } from "../record-batch.ts";
 import type { WalState } from "../wal-state.ts";
 import type { Companions } from "./companions.ts";
 import { rollbackTxn } from "./message-types.ts";
-import { giveUp, type Txn } from "./transactions.ts";
+import { giveUp, takeBack, type Txn } from "./transactions.ts";
 
 const noBytes: Uint8Array = new Uint8Array(0);
 
@@ -32,7 +32,7 @@ export function rollBackOpen(state: WalState, vchannel: string): Companions | un
       for (const { txn } of ended) state.rolledBack(txn);
     },
     failed() {
-      for (const txn of ended) txn.ending = undefined;
+      for (const txn of ended) takeBack(txn);
     },
   };
 }

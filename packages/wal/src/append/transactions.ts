@@ -35,6 +35,8 @@ export interface Txn {
   keys: Map<string, AppendPlace>;
   /** Called when nothing is on its way any more. */
   whenSettled: (() => void)[];
+  /** Called when it is not open any more, or when its rollback could not be written. */
+  whenEnded: (() => void)[];
 }
 
 /** The open transactions of a log: a fold over its messages. */
@@ -75,7 +77,14 @@ export function createTransactions(from: readonly TxnSnapshot[] = []): Transacti
   };
   for (const { keys, ...rest } of from) {
     const places = new Map(keys.map(({ key, ...place }) => [key, place]));
-    add({ ...rest, keys: places, onTheirWay: 0, ending: undefined, whenSettled: [] });
+    add({
+      ...rest,
+      keys: places,
+      onTheirWay: 0,
+      ending: undefined,
+      whenSettled: [],
+      whenEnded: [],
+    });
   }
 
   return {
@@ -90,6 +99,7 @@ export function createTransactions(from: readonly TxnSnapshot[] = []): Transacti
         ending: undefined,
         keys: new Map(),
         whenSettled: [],
+        whenEnded: [],
       });
     },
     grow(txn, bytes) {
@@ -97,8 +107,11 @@ export function createTransactions(from: readonly TxnSnapshot[] = []): Transacti
       if (open.get(txn.txn) === txn) total += bytes;
     },
     end(txn) {
-      total -= open.get(txn)?.bytes ?? 0;
+      const ended = open.get(txn);
+      if (!ended) return;
+      total -= ended.bytes;
       open.delete(txn);
+      tellEnded(ended);
     },
     find(txn, vchannel) {
       const found = open.get(txn);
@@ -161,6 +174,21 @@ export function expired(txn: Tick): MillraceError {
 export function giveUp(txn: Txn): void {
   txn.ending = "rollback";
   for (const settled of txn.whenSettled.splice(0)) settled();
+}
+
+/** The rollback could not be written: the transaction is still open. */
+export function takeBack(txn: Txn): void {
+  txn.ending = undefined;
+  tellEnded(txn);
+}
+
+/** Resolves when a transaction that is being rolled back is, or when that has failed. */
+export function untilEnded(txn: Txn): Promise<void> {
+  return new Promise((resolve) => txn.whenEnded.push(resolve));
+}
+
+function tellEnded(txn: Txn): void {
+  for (const ended of txn.whenEnded.splice(0)) ended();
 }
 
 /** The error for an append to a transaction that is being ended. */

@@ -12,7 +12,7 @@ import type { AppendResult, BeginOptions, BeginResult } from "../wal.ts";
 import { commits, type WalState } from "../wal-state.ts";
 import { checkKey, invalid } from "./check-messages.ts";
 import type { Locks } from "./locks.ts";
-import { beginTxn, commitTxn } from "./message-types.ts";
+import { beginTxn, commitTxn, timeTick } from "./message-types.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { rollbackOf } from "./rollbacks.ts";
 import {
@@ -21,7 +21,9 @@ import {
   expired,
   giveUp,
   maxLeaseMs,
+  takeBack,
   type Txn,
+  untilEnded,
 } from "./transactions.ts";
 
 /** Options of {@linkcode createTxnCalls}. */
@@ -45,6 +47,12 @@ export interface TxnCalls {
 }
 
 const noBytes: Uint8Array = new Uint8Array(0);
+const tickMessage: WalMessage = {
+  type: timeTick,
+  vchannel: "",
+  header: noBytes,
+  payload: noBytes,
+};
 
 /** Creates the calls of a log. */
 export function createTxnCalls(options: TxnCallsOptions): TxnCalls {
@@ -87,30 +95,51 @@ export function createTxnCalls(options: TxnCallsOptions): TxnCalls {
   async function commit(name: Tick): Promise<AppendResult> {
     const earlier = committing.get(name) ?? pipeline.findKey(commits, String(name));
     if (earlier) return { ...(await earlier), duplicate: true };
-    const txn = txns.open.get(name);
-    if (!txn || txn.ending === "rollback") throw expired(name);
-    txn.ending = "commit";
-    const committed = commitWhenSettled(txn);
+    const committed = commitOpen(name);
     committing.set(name, committed);
     try {
       return await committed;
-    } catch (error) {
-      if (txn.ending === "commit") txn.ending = undefined;
-      throw error;
     } finally {
       committing.delete(name);
     }
   }
 
-  async function commitWhenSettled(txn: Txn): Promise<AppendResult> {
-    while (txn.onTheirWay > 0 && isCommitting(txn)) {
-      await new Promise<void>((resolve) => txn.whenSettled.push(resolve));
+  async function commitOpen(name: Tick): Promise<AppendResult> {
+    for (;;) {
+      const txn = txns.open.get(name);
+      if (!txn) {
+        await makeSure(name);
+        throw expired(name);
+      }
+      if (txn.ending === "rollback") {
+        // Only when that is durable it can be said that the transaction never counts.
+        await untilEnded(txn);
+        continue;
+      }
+      txn.ending = "commit";
+      while (txn.onTheirWay > 0 && isCommitting(txn)) {
+        await new Promise<void>((resolve) => txn.whenSettled.push(resolve));
+      }
+      // Something exclusive may have come in between.
+      if (isCommitting(txn)) return writeCommit(txn);
     }
-    // Something exclusive may have come in between.
-    if (!isCommitting(txn)) throw expired(txn.txn);
+  }
+
+  /** Rejects if a transaction that is not known here may be known to a later owner. */
+  async function makeSure(name: Tick): Promise<void> {
+    // Begun behind all that is known here. Whether this is the owner still, only a write tells.
+    if (name > state.lastTick) await pipeline.appendOwn(tickMessage);
+  }
+
+  async function writeCommit(txn: Txn): Promise<AppendResult> {
     const { vchannel } = txn;
     const message: WalMessage = { type: commitTxn, vchannel, header: noBytes, payload: noBytes };
-    return pipeline.appendOwn(message, "", txn.txn);
+    try {
+      return await pipeline.appendOwn(message, "", txn.txn);
+    } catch (error) {
+      if (isCommitting(txn)) txn.ending = undefined;
+      throw error;
+    }
   }
 
   async function rollBack(txn: Txn): Promise<void> {
@@ -119,7 +148,7 @@ export function createTxnCalls(options: TxnCallsOptions): TxnCalls {
       await pipeline.appendOwn(rollbackOf(txn), "", txn.txn);
     } catch (error) {
       // It is still open: whoever asks next ends it, or its lease does.
-      txn.ending = undefined;
+      takeBack(txn);
       throw error;
     }
   }
@@ -128,11 +157,15 @@ export function createTxnCalls(options: TxnCallsOptions): TxnCalls {
     begin,
     commit,
     async rollback(name) {
-      const txn = txns.open.get(name);
-      if (txn?.ending === "commit" || (!txn && keys.find(commits, String(name)))) {
-        throw endingAlready(name);
+      for (;;) {
+        const txn = txns.open.get(name);
+        if (txn?.ending === "commit" || (!txn && keys.find(commits, String(name)))) {
+          throw endingAlready(name);
+        }
+        if (!txn) return makeSure(name);
+        if (txn.ending === undefined) return rollBack(txn);
+        await untilEnded(txn);
       }
-      if (txn && txn.ending === undefined) await rollBack(txn);
     },
     async expire(tick) {
       if (txns.open.size === 0) return;

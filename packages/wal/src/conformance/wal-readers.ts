@@ -71,12 +71,18 @@ export function readAllBatches(world: World, source: ReadSource): Promise<boolea
 export async function readSome(world: World, source: ReadSource): Promise<void> {
   const { random } = world;
   const { first, next } = source.log.bounds();
+  // A later owner has truncated the log behind all that this one knows.
+  if (first > next) return;
   const sequence = first + below(random, next - first + 1);
   // Beside the owner, where the latest place is, is not known before it is asked for.
   const starts: ScanFrom[] = ["earliest", source.term ? "latest" : "earliest", { sequence }];
   const most = chance(random, 0.5) ? below(random, 30) : Number.POSITIVE_INFINITY;
   const follow = source.term !== undefined && chance(random, 0.5);
-  const place = pick(random, world.places);
+  // A former owner does not come as far as a later one.
+  const place = pick(
+    random,
+    world.places.filter(({ resume }) => resume <= next),
+  );
   const reading: Reading = {
     from: pick(random, starts) as ScanFrom,
     vchannel: chance(random, 0.3) ? pick(random, vchannels) : undefined,

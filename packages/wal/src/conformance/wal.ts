@@ -107,6 +107,17 @@ export function describeWal(name: string, harness: LogBackendHarness): void {
       expect(await countedFrom(third, 0)).toEqual(["m0", "m1", "m2"]);
     });
 
+    test("a former owner does not call a transaction expired that a later one has", async () => {
+      const former = await open(1);
+      await former.append([message("m0")]);
+      const owner = await open(2);
+      const { txn } = await owner.begin({ vchannel: "v" });
+      await expect(former.rollback(txn)).rejects.toMatchObject({ code: "CHANNEL_FENCED" });
+      await expect(former.commit(txn)).rejects.toMatchObject({ code: "CHANNEL_FENCED" });
+      await owner.commit(txn);
+      await expect(owner.commit(txn + 999n)).rejects.toMatchObject({ code: "TRANSACTION_EXPIRED" });
+    });
+
     test("a key is remembered over a move, also when its append was truncated", async () => {
       const first = await open(1);
       const { id } = await first.append([message("m0")], { idempotencyKey: "once" });
