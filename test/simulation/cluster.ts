@@ -86,7 +86,7 @@ export function createSimulation({ seed, coordinators, nodes }: SimulationOption
     const address = `http://node-${index}`;
     const node = createNode({
       ...{ nodeId: `node-${index}`, address, backend, store, clock, ...shared },
-      coord: createActiveTransport({ addresses, transportFor }),
+      coord: createActiveTransport({ addresses, transportFor, clock }),
       drainMs: 0,
     });
     reachable.set(address, noting(createLocalTransport(node.routes), `node-${index}`, obeyed));
@@ -96,7 +96,7 @@ export function createSimulation({ seed, coordinators, nodes }: SimulationOption
 
   const proxy: MillraceProxy = createProxy({
     ...{
-      coord: createActiveTransport({ addresses, transportFor }),
+      coord: createActiveTransport({ addresses, transportFor, clock }),
       transportFor,
       clock,
       ...shared,

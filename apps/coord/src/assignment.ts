@@ -36,7 +36,7 @@ export interface AssignmentOptions {
 export interface Assignment {
   /** The owner of a pchannel at this moment. */
   ownerOf(pchannel: string): ServingOwner | undefined;
-  /** A snapshot at once, one after each change (the latest, if the reader is slow), and one every 2 s. */
+  /** A snapshot at once, one after each change (the latest, if the reader is slow), and one every second. */
   discover(signal: AbortSignal): AsyncIterable<DiscoverResponse>;
   /** Moves the pchannel if its owner is asked and does not hold it. Ignored if the term is stale. */
   reportError(request: ReportErrorRequest): Promise<void>;
@@ -46,7 +46,7 @@ export interface Assignment {
   close(): void;
 }
 
-const heartbeatMs = 2000;
+const heartbeatMs = 1000;
 /** How long an owner that was reported may take to say that it is well, in milliseconds. */
 const verifyMs = 2000;
 

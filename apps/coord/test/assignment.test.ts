@@ -34,7 +34,7 @@ test("nodes join, pchannels are spread, and Discover says so at once and on each
   expect(versions).toEqual([...new Set(versions)].sort((a, b) => (a < b ? -1 : 1)));
 
   const before = seen.length;
-  await cluster.advance(7000);
+  await cluster.advance(3500);
   expect(seen.length - before).toBe(3);
   stop.abort();
   await expect(done).rejects.toMatchObject({ code: "CANCELLED" });

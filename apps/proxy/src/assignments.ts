@@ -57,8 +57,8 @@ export interface AssignmentsOptions {
   logger: Logger;
 }
 
-/** The coordinator says something every 2 seconds; a stream silent for this long is dead. */
-const silenceMs = 6000;
+/** The coordinator says something every second; a stream silent for this long is dead. */
+const silenceMs = 3000;
 
 /** Tells the transport to try another coordinator. */
 const silent = new MillraceError("DEADLINE_EXCEEDED", "the coordinator is silent");

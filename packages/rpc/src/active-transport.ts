@@ -5,7 +5,7 @@
  */
 
 import type { Transport } from "@connectrpc/connect";
-import { type ErrorCode, MillraceError } from "@millrace/types";
+import { type Clock, type ErrorCode, MillraceError } from "@millrace/types";
 import { fromConnectError } from "./errors.ts";
 import type { TransportFor } from "./transport.ts";
 
@@ -14,15 +14,19 @@ export interface ActiveTransportOptions {
   /** Base URLs of servers, at least one. Others are learnt from answers. */
   addresses: readonly string[];
   transportFor: TransportFor;
+  clock: Clock;
 }
+
+/** How long nobody is believed who says that a server leads which did not answer in time, in milliseconds. */
+const doubtMs = 1000;
 
 /** What a server that is away, or is not the active one, fails with. */
 const awayCodes: readonly ErrorCode[] = ["UNAVAILABLE", "ON_SHUTDOWN"];
 
 /**
  * A transport to the active one of several servers. A server that is not active answers `UNAVAILABLE`
- * with the active one's address as `expected`: the next call goes there. After a server that does not
- * answer, the next one of the list is asked.
+ * with the active one's address as `expected`: the next call goes there, but not at once if that one has
+ * just failed to answer in time. After a server that does not answer, the next one of the list is asked.
  *
  * A unary call that had no effect is made at other servers at once, at each of them once at most; what
  * fails then is for the caller to try again a little later. When a call is answered by another server
@@ -30,12 +34,14 @@ const awayCodes: readonly ErrorCode[] = ["UNAVAILABLE", "ON_SHUTDOWN"];
  * deposed, and may never answer.
  */
 export function createActiveTransport(options: ActiveTransportOptions): Transport {
-  const { addresses, transportFor } = options;
+  const { addresses, transportFor, clock } = options;
   const calls = new Set<Call>();
   let turn = 0;
   let current = addresses[0] ?? "";
   /** Who answered last. */
   let active: string | undefined;
+  /** Who did not answer in time, and until when that counts, on the monotonic clock. */
+  let doubted = { address: "", until: 0 };
 
   const onAnswer = (address: string): void => {
     if (active === address) return;
@@ -49,9 +55,12 @@ export function createActiveTransport(options: ActiveTransportOptions): Transpor
   const onFailure = (address: string, error: MillraceError, signal?: AbortSignal): void => {
     if (current !== address) return;
     const { code, expected } = error;
+    const late = isOverdue(error, signal);
+    if (late) doubted = { address, until: clock.monotonic() + doubtMs };
     if (code === "UNAVAILABLE" && expected !== undefined && URL.canParse(expected)) {
-      current = expected;
-    } else if (awayCodes.includes(code) || isOverdue(error, signal)) {
+      const isDoubted = expected === doubted.address && clock.monotonic() < doubted.until;
+      if (!isDoubted) current = expected;
+    } else if (late || awayCodes.includes(code)) {
       turn = (turn + 1) % addresses.length;
       current = addresses[turn] ?? address;
     }

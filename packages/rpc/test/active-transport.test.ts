@@ -1,6 +1,7 @@
 import { createClient, type Transport } from "@connectrpc/connect";
 import { MillraceError } from "@millrace/types";
 import { AllocatorService, AssignmentService } from "@millrace/types/gen";
+import { createVirtualClock } from "@millrace/types/testing";
 import { expect, test } from "vitest";
 import { createActiveTransport, createLocalTransport } from "../src/mod.ts";
 
@@ -20,6 +21,7 @@ const hang = (): Promise<void> => new Promise(() => undefined);
 const ok = (): void => undefined;
 
 function setUp(names: string[], addresses: string[] = names) {
+  const clock = createVirtualClock();
   const servers = new Map<string, FakeServer & { transport: Transport }>();
   for (const name of names) {
     const server: FakeServer = { answer: ok, calls: 0 };
@@ -46,10 +48,12 @@ function setUp(names: string[], addresses: string[] = names) {
   }
   const transport = createActiveTransport({
     addresses,
+    clock,
     transportFor: (address) => servers.get(address)?.transport ?? refused(),
   });
   const ids = createClient(AllocatorService, transport);
   return {
+    clock,
     server: (name: string) => servers.get(name) as FakeServer,
     /** The index of the server that answers. */
     call: async (signal?: AbortSignal) =>
@@ -126,6 +130,25 @@ test("a server that does not answer in time is doubted, and left when another on
   const left = { code: "UNAVAILABLE", maybeApplied: true };
   await expect(hanging).rejects.toMatchObject(left);
   await expect(next).rejects.toMatchObject(left);
+});
+
+test("a server that did not answer in time is not asked at once again because another one names it", async () => {
+  const { clock, server, call } = setUp([a, b]);
+  server(a).answer = hang;
+  server(b).answer = standby(a);
+  const limit = new AbortController();
+  const late = call(limit.signal);
+  limit.abort(new MillraceError("DEADLINE_EXCEEDED", "no answer"));
+  await expect(late).rejects.toMatchObject({ code: "CANCELLED" });
+  const refusal = { code: "UNAVAILABLE", expected: a };
+  await expect(call()).rejects.toMatchObject(refusal);
+  await clock.advance(900);
+  await expect(call()).rejects.toMatchObject(refusal);
+  expect(server(a).calls).toBe(1);
+  // Or it was only slow.
+  server(a).answer = ok;
+  await clock.advance(200);
+  expect(await call()).toBe(0);
 });
 
 test("a stream that is refused goes to the active server the next time", async () => {

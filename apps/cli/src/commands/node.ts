@@ -74,7 +74,7 @@ async function runNode(io: Io, flags: NodeFlags): Promise<void> {
     const store = closers.add(await openObjectStore(flags, logger));
     const backend = closers.add(openLogBackend(flags.wal, data));
     const { transportFor } = closers.add(createTransportPool());
-    const coord = createActiveTransport({ addresses: flags.coord, transportFor });
+    const coord = createActiveTransport({ addresses: flags.coord, transportFor, clock });
     const node = createNode({
       ...{ nodeId, address, coord, backend, store, clock, random, logger },
       wal: { throttle: { pressure: memoryPressure } },

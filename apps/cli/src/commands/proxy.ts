@@ -35,7 +35,7 @@ async function runProxy(io: Io, flags: ProxyFlags): Promise<void> {
   const closers = createClosers();
   try {
     const { transportFor } = closers.add(createTransportPool());
-    const coord = createActiveTransport({ addresses: flags.coord, transportFor });
+    const coord = createActiveTransport({ addresses: flags.coord, transportFor, clock });
     const proxy = closers.add(createProxy({ coord, transportFor, clock, random, logger }));
     await serve({
       ...{ io, logger },

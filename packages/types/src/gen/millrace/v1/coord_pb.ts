@@ -1371,7 +1371,7 @@ export const UpdateBalancePolicyResponseSchema: GenMessage<UpdateBalancePolicyRe
  */
 export const AssignmentService: GenService<{
   /**
-   * A full snapshot at once, then one on every change, and at least one every 2 seconds. The stream ends
+   * A full snapshot at once, then one on every change, and at least one every second. The stream ends
    * when the coordinator leads no longer.
    *
    * @generated from rpc millrace.v1.AssignmentService.Discover
