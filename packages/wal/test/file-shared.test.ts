@@ -139,6 +139,32 @@ test("an owner may follow while the one before it is truncating", async () => {
   await fixture.close();
 });
 
+test("an owner may truncate what the one before it has truncated further meanwhile", async () => {
+  const fixture = await createFileFixture();
+  await fixture.fill(await fixture.open(1, { segmentBytes: 4096 }), 12, 1000);
+  const dropping = createGate();
+  const fs: FileSystem = {
+    ...nodeFileSystem,
+    async open(path, mode) {
+      if (path.includes("first-")) await dropping.pass();
+      return nodeFileSystem.open(path, mode);
+    },
+  };
+  const second = await fixture.open(2, { fs, segmentBytes: 4096 });
+  await fixture.fill(second, 20, 1000);
+  const truncating = second.truncate(18);
+  await dropping.reached;
+  const third = await fixture.open(3, { segmentBytes: 4096 });
+  expect(third.bounds().first).toBe(0);
+  dropping.open();
+  await truncating;
+  await third.truncate(7);
+  const { first, next } = third.bounds();
+  expect(first).toBeGreaterThan(11);
+  expect(await sequencesOf(third)).toEqual(range(first, next));
+  await fixture.close();
+});
+
 test("what was kept is found, also while a former owner carries it on", async () => {
   const fixture = await createFileFixture();
   const first = await fixture.open(1, { segmentBytes: 4096 });

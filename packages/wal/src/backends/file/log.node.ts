@@ -11,7 +11,7 @@ import { findKept, type Kept, writeKept } from "./kept.node.ts";
 import { readSegments } from "./read-segments.node.ts";
 import { type LogFolder, termFolder } from "./segment.node.ts";
 import { createSpares } from "./spares.node.ts";
-import { dropBefore } from "./truncate.node.ts";
+import { dropBefore, readFirst } from "./truncate.node.ts";
 import { createWriter } from "./writer.node.ts";
 
 /** Options of {@linkcode openFileLog}. */
@@ -48,6 +48,9 @@ export async function openFileLog(options: FileLogOptions): Promise<Log> {
   async function truncate(before: number): Promise<void> {
     await writer.check();
     const limit = Math.min(before, writer.next() - 1);
+    // A former owner may have truncated further, after this one had followed.
+    const gone = await readFirst(log);
+    while ((segments[0]?.end ?? Number.POSITIVE_INFINITY) <= gone.sequence) segments.shift();
     const from = segments.findIndex(({ end }) => end === undefined || end > limit);
     const first = segments[from];
     if (from <= 0 || !first) return;

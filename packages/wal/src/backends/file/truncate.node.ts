@@ -79,7 +79,11 @@ async function dropSegments(
   before: number,
   spares: Spares,
 ): Promise<void> {
-  const files = await listFiles(fs, folder, term);
+  const files = await listFiles(fs, folder, term).catch((error) => {
+    // Another one has truncated further.
+    if (hasCode(error, "ENOENT")) return [];
+    throw error;
+  });
   // The last one may still be open for writing.
   const last = files.findLast(({ copy }) => !copy);
   for (const dropped of files) {
