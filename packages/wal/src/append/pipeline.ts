@@ -17,12 +17,12 @@ import type { WalState } from "../wal-state.ts";
 import { checkMessages, checkSize, invalid } from "./check-messages.ts";
 import { keyName } from "./key-window.ts";
 import type { Locks } from "./locks.ts";
-import { createCollection, insert, isData, isExclusive } from "./message-types.ts";
+import { createCollection, isData, isExclusive } from "./message-types.ts";
 import { PendingAppend, resultOf } from "./pending-append.ts";
 import { rollBackOpen } from "./rollbacks.ts";
 import type { Room } from "./room.ts";
 import { claimSegments, type SegmentLimits } from "./segments.ts";
-import { insertFacts, type Vchannel } from "./shards.ts";
+import { type InsertFacts, insertFacts, type Vchannel } from "./shards.ts";
 import type { Throttle } from "./throttle.ts";
 
 /** Options of {@linkcode createPipeline}. */
@@ -55,6 +55,8 @@ export interface Pipeline {
   /** How many appends were taken, and how many were refused because of too much load. */
   counters(): { appends: number; refused: number };
 }
+
+const none: readonly InsertFacts[] = [];
 
 /** Creates the pipeline of a log. */
 export function createPipeline(options: PipelineOptions): Pipeline {
@@ -134,11 +136,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     const { type, vchannel } = firstOf(append);
     if (isExclusive(type)) return sequenceExclusive(append);
     const shard = vchannelOf(vchannel);
-    if (shard) checkInserts(shard, messages);
+    const inserts = shard ? checkInserts(shard, messages) : none;
     if (txn !== 0n) joinTxn(append);
-    if (segments && shard && type === insert) {
-      append.companions = () => claimSegments(shard, messages, segments);
-      append.mostMessages += messages.length;
+    if (segments && shard && inserts.length > 0) {
+      append.companions = () => claimSegments(shard, inserts, segments);
+      append.mostMessages += inserts.length;
     }
     append.settled = onSettled;
     return start(append);
@@ -155,7 +157,29 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     }
     if (type !== createCollection) vchannelOf(vchannel);
     const release = locks.hold(vchannel);
-    const rollbacks = rollBackOpen(state, vchannel);
+    const begun = locks.begun(vchannel);
+    return begun ? startLater(append, begun, release) : startExclusive(append, release);
+  }
+
+  /** Transactions whose beginning is on its way are open when this is written. */
+  async function startLater(
+    append: PendingAppend,
+    begun: Promise<unknown>,
+    release: () => void,
+  ): Promise<AppendResult> {
+    await begun;
+    try {
+      sequencer.check();
+    } catch (error) {
+      release();
+      room.give(append.bytes);
+      throw error;
+    }
+    return startExclusive(append, release);
+  }
+
+  function startExclusive(append: PendingAppend, release: () => void): Promise<AppendResult> {
+    const rollbacks = rollBackOpen(state, firstOf(append).vchannel);
     append.companions = () => rollbacks;
     append.mostMessages += rollbacks?.appends.length ?? 0;
     append.settled = () => {
@@ -221,12 +245,17 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     );
   }
 
-  function checkInserts(shard: Vchannel, messages: readonly WalMessage[]): void {
-    if (shard.schemaVersion === 0 && shard.partitions.size === 0) return;
-    for (const { type, header } of messages) {
-      const facts = type === insert ? insertFacts(header) : undefined;
-      if (facts) shards.check(shard, facts);
+  /** The inserts among the messages, which the vchannel takes. */
+  function checkInserts(shard: Vchannel, messages: readonly WalMessage[]): readonly InsertFacts[] {
+    if (!segments && shard.schemaVersion === 0 && shard.partitions.size === 0) return none;
+    const inserts: InsertFacts[] = [];
+    for (const message of messages) {
+      const facts = insertFacts(message);
+      if (!facts) continue;
+      shards.check(shard, facts);
+      inserts.push(facts);
     }
+    return inserts;
   }
 
   return {

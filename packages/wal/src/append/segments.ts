@@ -13,8 +13,8 @@ import type { Random } from "@millrace/types";
 import { CreateSegmentHeaderSchema } from "@millrace/types/gen";
 import type { WalMessage } from "../record-batch.ts";
 import type { Companions } from "./companions.ts";
-import { createSegment, insert } from "./message-types.ts";
-import { insertFacts, type Segment, type Vchannel } from "./shards.ts";
+import { createSegment } from "./message-types.ts";
+import type { InsertFacts, Segment, Vchannel } from "./shards.ts";
 
 /** When a segment is full. */
 export interface SegmentLimits {
@@ -43,17 +43,12 @@ const noBytes: Uint8Array = new Uint8Array(0);
  */
 export function claimSegments(
   vchannel: Vchannel,
-  messages: readonly WalMessage[],
+  inserts: readonly InsertFacts[],
   limits: SegmentLimits,
 ): Companions {
   const growths: Growth[] = [];
   const creations: { messages: readonly WalMessage[] }[] = [];
-  for (const message of messages) {
-    if (message.type !== insert) continue;
-    const facts = insertFacts(message.header);
-    if (!facts) continue;
-    const { partition, rows } = facts;
-    const bytes = message.payload.length;
+  for (const { partition, rows, bytes } of inserts) {
     const growing = vchannel.segments.get(partition);
     const segment = growing && hasRoom(growing, rows, bytes) ? growing : begin(limits);
     const created = segment !== growing;
@@ -86,11 +81,10 @@ export function claimSegments(
 }
 
 /** Counts an insert that stands in the log. */
-export function countInsert(vchannel: Vchannel, header: Uint8Array, bytes: number): void {
-  const facts = insertFacts(header);
-  const segment = facts && vchannel.segments.get(facts.partition);
+export function countInsert(vchannel: Vchannel, { partition, rows, bytes }: InsertFacts): void {
+  const segment = vchannel.segments.get(partition);
   if (!segment) return;
-  segment.rows += facts.rows;
+  segment.rows += rows;
   segment.bytes += bytes;
 }
 

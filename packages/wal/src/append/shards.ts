@@ -13,6 +13,7 @@ import {
   InsertHeaderSchema,
   PartitionHeaderSchema,
 } from "@millrace/types/gen";
+import type { WalMessage } from "../record-batch.ts";
 import type { VchannelSnapshot } from "../wal.ts";
 import {
   alterCollection,
@@ -21,6 +22,7 @@ import {
   createSegment,
   dropCollection,
   dropPartition,
+  insert,
   manualFlush,
   truncateCollection,
 } from "./message-types.ts";
@@ -52,10 +54,12 @@ export interface Vchannel {
   segments: Map<bigint, Segment>;
 }
 
-/** What the header of an insert says. */
+/** What is to be known of an insert. */
 export interface InsertFacts {
   partition: bigint;
   rows: number;
+  /** Of its payload. */
+  bytes: number;
   schemaVersion: number;
 }
 
@@ -144,12 +148,12 @@ export function createShards(from: readonly VchannelSnapshot[] = []): Shards {
   };
 }
 
-/** What the header of an insert says; `undefined` if it cannot be read. */
-export function insertFacts(header: Uint8Array): InsertFacts | undefined {
-  const insert = read(InsertHeaderSchema, header);
-  if (!insert) return undefined;
-  const { partitionId, rows, schemaVersion } = insert;
-  return { partition: partitionId, rows, schemaVersion };
+/** What is to be known of an insert; `undefined` if the message is none, or cannot be read. */
+export function insertFacts({ type, header, payload }: WalMessage): InsertFacts | undefined {
+  const found = type === insert ? read(InsertHeaderSchema, header) : undefined;
+  if (!found) return undefined;
+  const { partitionId, rows, schemaVersion } = found;
+  return { partition: partitionId, rows, bytes: payload.length, schemaVersion };
 }
 
 function change(vchannel: Vchannel, { type, header, tick }: ShardMessage): void {

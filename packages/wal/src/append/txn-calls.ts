@@ -89,7 +89,12 @@ export function createTxnCalls(options: TxnCallsOptions): TxnCalls {
     const asked = create(BeginTxnHeaderSchema, { leaseMs: lease });
     const header = toBinary(BeginTxnHeaderSchema, asked);
     const message = { type: beginTxn, vchannel, header, payload: noBytes };
-    return begun(await pipeline.appendOwn(message, key));
+    const release = locks.begin(vchannel);
+    try {
+      return begun(await pipeline.appendOwn(message, key));
+    } finally {
+      release();
+    }
   }
 
   async function commit(name: Tick): Promise<AppendResult> {

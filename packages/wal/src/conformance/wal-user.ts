@@ -5,6 +5,7 @@
  */
 
 import { MillraceError, type Tick } from "@millrace/types";
+import { insert, manualFlush } from "../append/message-types.ts";
 import type { WalMessage } from "../record-batch.ts";
 import type { AppendOptions, AppendResult, Wal } from "../wal.ts";
 import { below, chance, pick } from "./chance.ts";
@@ -71,7 +72,10 @@ export function createWalUser(world: World, wal: Wal): WalUser {
       whenFull: chance(random, 0.5) ? "wait" : "refuse",
       signal: chance(random, 0.05) ? soonAborted() : undefined,
     };
-    const messages = names.map((name) => messageOf(name, vchannel));
+    // What is exclusive ends the transactions of its vchannel. It stands alone.
+    const isAlone = names.length === 1 && txn === 0n && retry === undefined && chance(random, 0.1);
+    const type = isAlone ? manualFlush : insert;
+    const messages = names.map((name) => messageOf(name, vchannel, type));
     const expected = ["RESOURCE_EXHAUSTED"];
     if (txn !== 0n) expected.push("TRANSACTION_EXPIRED", "INVALID_TRANSACTION_STATE");
     void watch(op, wal.append(messages, options), expected);
@@ -177,6 +181,6 @@ export function createWalUser(world: World, wal: Wal): WalUser {
 /** The reason for which users give up. */
 const aborted = new Error("a user has given up");
 
-function messageOf(name: string, vchannel: string): WalMessage {
-  return { type: 2, vchannel, header: noBytes, payload: encoder.encode(name) };
+function messageOf(name: string, vchannel: string, type: number): WalMessage {
+  return { type, vchannel, header: noBytes, payload: encoder.encode(name) };
 }

@@ -7,6 +7,7 @@
 import type { Tick } from "@millrace/types";
 import { createSeededRandom, createVirtualClock } from "@millrace/types/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { manualFlush } from "../append/message-types.ts";
 import type { LogBackend } from "../log.ts";
 import { openWal } from "../open-wal.ts";
 import { openWalReader } from "../read/mod.ts";
@@ -105,6 +106,20 @@ export function describeWal(name: string, harness: LogBackendHarness): void {
       const third = await open(3);
       expect(await third.commit(txn)).toMatchObject({ id: committed.id, duplicate: true });
       expect(await countedFrom(third, 0)).toEqual(["m0", "m1", "m2"]);
+    });
+
+    test("what is exclusive ends transactions whose beginning is still on its way", async () => {
+      const wal = await open(1);
+      const beginning = wal.begin({ vchannel: "v" });
+      const flush = wal.append([{ ...message("m0"), type: manualFlush }]);
+      const behind = wal.append([message("m1")]);
+      const { txn } = await beginning;
+      await expect(wal.append([message("m2")], { txn })).rejects.toMatchObject({
+        code: expect.stringMatching(/^(TRANSACTION_EXPIRED|INVALID_TRANSACTION_STATE)$/),
+      });
+      expect((await flush).firstTick).toBeLessThan((await behind).firstTick);
+      await expect(wal.commit(txn)).rejects.toMatchObject({ code: "TRANSACTION_EXPIRED" });
+      expect(await countedFrom(wal, 0)).toEqual(["m0", "m1"]);
     });
 
     test("a former owner does not call a transaction expired that a later one has", async () => {

@@ -5,6 +5,7 @@
  */
 
 import { comparePositions, type Position } from "@millrace/types";
+import { beginTxn, commitTxn } from "../../append/message-types.ts";
 import type { AppendEvent, SeenBatch } from "../history.ts";
 import {
   type Append,
@@ -26,7 +27,7 @@ export function checkAppends(facts: Facts, log: KnownLog, report: Report): void 
   for (const operation of facts.operations) {
     const { request, ack } = operation;
     if (!ack || (request.kind !== "begin" && request.kind !== "commit")) continue;
-    const type = request.kind === "begin" ? 900 : 901;
+    const type = request.kind === "begin" ? beginTxn : commitTxn;
     const batch = log.batches.get(ack.id.sequence);
     if (batch && batch.messages[ack.id.index]?.type !== type) {
       const where = `acknowledged at ${describePlace(ack.id)}, where something else stands`;

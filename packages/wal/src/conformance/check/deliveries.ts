@@ -6,13 +6,10 @@
  */
 
 import { comparePositions, type Position, type Tick } from "@millrace/types";
+import { beginTxn, commitTxn, isExclusive, rollbackTxn } from "../../append/message-types.ts";
 import type { ReadEvent, SeenBatch, SeenDelivery, SeenMessage } from "../history.ts";
 import { describeOperation, describePlace, type Facts, type Reader, type Report } from "./facts.ts";
 import type { KnownLog } from "./log.ts";
-
-const beginTxn = 900;
-const commitTxn = 901;
-const rollbackTxn = 902;
 
 /** Messages that count together. */
 interface Expected extends SeenDelivery {
@@ -21,16 +18,23 @@ interface Expected extends SeenDelivery {
   begin: number;
 }
 
+interface OpenTransaction {
+  /** Of the batch with its BEGIN_TXN message. */
+  begin: number;
+  vchannel: string;
+  messages: SeenMessage[];
+}
+
 /** Folds the log into what counts; reports messages of transactions that are not open. */
 export function foldDeliveries(facts: Facts, log: KnownLog, report: Report): Expected[] {
   const expected: Expected[] = [];
-  const open = new Map<Tick, { begin: number; messages: SeenMessage[] }>();
+  const open = new Map<Tick, OpenTransaction>();
   const firstTick = log.batches.get(log.first)?.firstTick ?? 0n;
 
   function control(message: SeenMessage, id: Position, tick: Tick): void {
     const { type } = message;
     if (type === beginTxn) {
-      open.set(tick, { begin: id.sequence, messages: [] });
+      open.set(tick, { begin: id.sequence, vchannel: message.vchannel, messages: [] });
       return;
     }
     const txn = open.get(message.txn);
@@ -54,6 +58,7 @@ export function foldDeliveries(facts: Facts, log: KnownLog, report: Report): Exp
       const message = batch.messages[index] as SeenMessage;
       const { type, name, txn } = message;
       const tick = batch.firstTick + BigInt(index);
+      if (isExclusive(type)) checkAlone(open, message, { sequence, index }, report);
       if (type === beginTxn || type === commitTxn || type === rollbackTxn) {
         control(message, { sequence, index }, tick);
       } else if (txn !== 0n) {
@@ -69,6 +74,20 @@ export function foldDeliveries(facts: Facts, log: KnownLog, report: Report): Exp
     }
   }
   return expected;
+}
+
+/** What changes a vchannel ends the transactions that are open in it before. */
+function checkAlone(
+  open: ReadonlyMap<Tick, OpenTransaction>,
+  { type, name, vchannel }: SeenMessage,
+  id: Position,
+  report: Report,
+): void {
+  for (const [txn, transaction] of open) {
+    if (transaction.vchannel !== vchannel && vchannel !== "") continue;
+    const what = `message ${name} of type ${type} stands at ${describePlace(id)}`;
+    report("transaction", `${what}, where transaction ${txn} of ${vchannel} is open`);
+  }
 }
 
 function appendAt(facts: Facts, batch: SeenBatch, index: number): Expected {
