@@ -138,10 +138,14 @@ async function crashAndRestart(): Promise<void> {
 
 async function openStore(): Promise<ObjectStore> {
   if (!flags.store) return await createFileObjectStore({ dir: storeFolder });
-  return await openObjectStore({
-    store: flags.store,
-    s3Endpoint: flags["s3-endpoint"] ?? process.env.MILLRACE_S3_ENDPOINT,
-    s3Region: flags["s3-region"],
+  const { AWS_ACCESS_KEY_ID: accessKeyId = "", AWS_SECRET_ACCESS_KEY: secretAccessKey = "" } =
+    process.env;
+  return await openObjectStore(flags.store, {
+    s3: {
+      endpoint: flags["s3-endpoint"] ?? process.env.MILLRACE_S3_ENDPOINT,
+      region: flags["s3-region"],
+      credentials: { accessKeyId, secretAccessKey },
+    },
   });
 }
 

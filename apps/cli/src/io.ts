@@ -22,6 +22,8 @@ export interface Io {
   stderr: TextOutput;
   clock: Clock;
   random: Random;
+  /** Calls a listener at each SIGHUP; answers what ends that. Without a listener it ends the process. */
+  onHangup: (listener: () => void) => () => void;
   /** Aborted by the first SIGINT or SIGTERM; its reason is an {@linkcode Interrupted}. */
   signal: AbortSignal;
 }

@@ -27,6 +27,10 @@ const io: Io = {
   stderr: process.stderr,
   clock: systemClock,
   random: systemRandom,
+  onHangup(listener) {
+    process.on("SIGHUP", listener);
+    return () => process.off("SIGHUP", listener);
+  },
   signal: interruption.signal,
 };
 

@@ -34,32 +34,6 @@ export function jsonFlag(): Option {
   return flag("--json", "print JSON");
 }
 
-/** `--coord URL,URL,…`, of the services that need the coordinator. */
-export function coordFlag(): Option {
-  return flag("--coord <urls>", "where coordinators serve: URL,URL,…")
-    .argParser(parseBaseUrls)
-    .makeOptionMandatory();
-}
-
-/** `--advertise URL`, of the services that others are told of. */
-export function advertiseFlag(): Option {
-  return flag("--advertise <url>", "how others reach it; else by --listen").argParser(parseBaseUrl);
-}
-
-/** `--pchannels N`, of what runs the coordinator. */
-export function pchannelsFlag(): Option {
-  return flag("--pchannels <n>", "how many logs the cluster has; a later start may raise it")
-    .argParser(parseInteger(1, 1024))
-    .default(16);
-}
-
-/** `--listen ADDRESS`, of every service. */
-export function listenFlag(standard: string): Option {
-  return flag("--listen <address>", "where to serve, HOST:PORT; port 0 picks a free one")
-    .argParser(parseListenAddress)
-    .default(parseListenAddress(standard), standard);
-}
-
 /** The environment variable of a flag: `MILLRACE_` and its name in capitals. */
 export function environmentName(option: Option): string {
   return `MILLRACE_${option.name().replaceAll("-", "_").toUpperCase()}`;

@@ -8,6 +8,7 @@ import { MillraceError } from "@millrace/types";
 import { Command, type Option } from "commander";
 import { adminCommand } from "./commands/admin.ts";
 import { collectionCommand } from "./commands/collection.ts";
+import { configCommand } from "./commands/config.ts";
 import { coordCommand } from "./commands/coord.ts";
 import { flushCommand } from "./commands/flush.ts";
 import { insertCommand } from "./commands/insert.ts";
@@ -30,6 +31,7 @@ export function createProgram(io: Io): Command {
     .addCommand(coordCommand(io))
     .addCommand(nodeCommand(io))
     .addCommand(proxyCommand(io))
+    .addCommand(configCommand(io))
     .addCommand(collectionCommand(io))
     .addCommand(insertCommand(io))
     .addCommand(flushCommand(io))

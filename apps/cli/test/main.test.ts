@@ -41,8 +41,16 @@ test.each([
   [["insert", "a", "b", "--format", "xml"], 2, /^millrace: option '--format.*xml.*\n$/],
   [["insert", "a", "b", "--key", "k"], 2, /^millrace: --key is used with --create\n$/],
   [["tail", "a", "--from", "middle"], 2, /^millrace: option '--from.*middle.*\n$/],
-  [["coord", "--listen", "nonsense"], 2, /^millrace: .*Give HOST:PORT.*\n$/],
-  [["proxy"], 2, /^millrace: required option '--coord <url>' not specified\n$/],
+  [
+    ["coord", "--listen", "nonsense"],
+    2,
+    /^millrace: --listen: coord.listen: must be HOST:PORT.*, got "nonsense"\n$/,
+  ],
+  [
+    ["proxy"],
+    2,
+    /^millrace: coordinators: must be given, by --coord, MILLRACE_COORD or a file: .*\n$/,
+  ],
   [["admin"], 2, /Usage: millrace admin/],
   [["admin", "transfer", "p"], 2, /^millrace: missing required argument 'node'\n$/],
   [["admin", "policy", "--rebalance", "maybe"], 2, /^millrace: option '--rebal.*on or off.*\n$/],

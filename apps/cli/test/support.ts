@@ -70,6 +70,8 @@ export interface Ran {
 export interface RunOptions {
   stdin?: string;
   signal?: AbortSignal;
+  /** As in `Io`. Default: there is no SIGHUP. */
+  onHangup?: (listener: () => void) => () => void;
   /** Called with all of standard output so far. */
   onStdout?: (text: string) => void;
   onStderr?: (text: string) => void;
@@ -92,6 +94,7 @@ export async function millrace(args: readonly string[], options: RunOptions = {}
     stderr: sink("stderr", options.onStderr),
     clock: systemClock,
     random: systemRandom,
+    onHangup: options.onHangup ?? (() => () => undefined),
     signal: options.signal ?? new AbortController().signal,
   });
   return { code, ...printed };

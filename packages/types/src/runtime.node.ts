@@ -5,6 +5,7 @@
  */
 
 import { randomBytes } from "node:crypto";
+import { type Live, readLive } from "./live.ts";
 import type { Clock, Logger, Random } from "./runtime.ts";
 
 /** The system's clock. */
@@ -23,22 +24,26 @@ export const systemRandom: Random = {
   bytes: (length) => new Uint8Array(randomBytes(length)),
 };
 
+const levels = ["debug", "info", "warn", "error"] as const;
+
+/** How much a line matters. */
+export type LogLevel = (typeof levels)[number];
+
 /** Options of {@linkcode createLineLogger}. */
 export interface LineLoggerOptions {
   /** The least level that is written. Default `info`. */
-  level?: "debug" | "info" | "warn" | "error";
+  level?: Live<LogLevel>;
   /** Takes one line, without its end. Default: standard error. */
   write?: (line: string) => void;
 }
 
 /** A logger that writes one JSON object a line. */
 export function createLineLogger(options: LineLoggerOptions = {}): Logger {
-  const { level = "info", write = (line) => process.stderr.write(`${line}\n`) } = options;
-  const levels = ["debug", "info", "warn", "error"] as const;
-  const least = levels.indexOf(level);
-  const at = (name: (typeof levels)[number]) => {
-    if (levels.indexOf(name) < least) return () => undefined;
+  const { write = (line) => process.stderr.write(`${line}\n`) } = options;
+  const least = readLive(options.level ?? "info");
+  const at = (name: LogLevel) => {
     return (message: string, fields: Record<string, unknown> = {}) => {
+      if (levels.indexOf(name) < levels.indexOf(least())) return;
       const entry = { time: new Date().toISOString(), level: name, message, ...fields };
       write(JSON.stringify(entry, replacer));
     };

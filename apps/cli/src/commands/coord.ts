@@ -6,62 +6,44 @@
 
 import { createCoord } from "@millrace/coord";
 import { createTransportPool } from "@millrace/rpc/node";
-import { Command } from "commander";
+import type { Command } from "commander";
 import type { Io } from "../io.ts";
-import { advertiseFlag, type ListenAddress, listenFlag, pchannelsFlag } from "../options.ts";
+import { parseListenAddress } from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
-import { isShared, type MetaSpec, metaFlag, openMetaStore } from "../wiring/meta-store.ts";
-import { type S3Flags, s3Flags } from "../wiring/object-store.ts";
+import { etcdAccessOf, isShared, openMetaStore, parseMetaSpec } from "../wiring/meta-store.ts";
+import { s3AccessOf } from "../wiring/object-store.ts";
 import { localUrlOf, urlOf, withPort } from "../wiring/own-address.ts";
-import {
-  coordServices,
-  type LogLevel,
-  logLevelFlag,
-  serve,
-  serviceLogger,
-} from "../wiring/serve.ts";
-
-interface CoordFlags extends S3Flags {
-  listen: ListenAddress;
-  advertise?: string;
-  meta: MetaSpec;
-  pchannels: number;
-  logLevel: LogLevel;
-}
+import { coordServices, serve } from "../wiring/serve.ts";
+import type { ServiceContext } from "../wiring/service-context.ts";
+import { coordOptionsOf } from "../wiring/service-options.ts";
+import { serviceCommand } from "./service.ts";
 
 /** `millrace coord`: the coordinator as a process of its own. */
 export function coordCommand(io: Io): Command {
-  const command = new Command("coord")
-    .description(
-      "run a coordinator: placement, ticks, ids, the catalog; one leads, others stand by",
-    )
-    .addOption(listenFlag("127.0.0.1:8531"))
-    .addOption(advertiseFlag())
-    .addOption(metaFlag());
-  for (const option of s3Flags()) command.addOption(option);
-  return command
-    .addOption(pchannelsFlag())
-    .addOption(logLevelFlag())
-    .action((flags: CoordFlags) => runCoord(io, flags));
+  const description =
+    "run a coordinator: placement, ticks, ids, the catalog; one leads, others stand by";
+  return serviceCommand(io, "coord", description, runCoord);
 }
 
-async function runCoord(io: Io, flags: CoordFlags): Promise<void> {
+async function runCoord({ io, config, current, logger }: ServiceContext): Promise<void> {
   const { clock, random } = io;
-  const logger = serviceLogger(io, flags.logLevel);
-  const listen = await withPort(flags.listen);
-  const isOneOfMany = isShared(flags.meta);
+  const listen = await withPort(parseListenAddress(config["coord.listen"]));
+  const spec = parseMetaSpec(config["coord.meta"]);
+  const isOneOfMany = isShared(spec);
   // Alone it need not be told to anyone.
-  const address = flags.advertise ?? (isOneOfMany ? urlOf(listen) : localUrlOf(listen));
+  const ownUrl = isOneOfMany ? urlOf : localUrlOf;
+  const address = config["coord.advertise"] ?? ownUrl(listen);
   const closers = createClosers();
   const failed = new AbortController();
   try {
-    const meta = closers.add(await openMetaStore(flags.meta, { logger, s3: flags }));
+    const access = { s3: s3AccessOf(config), etcd: etcdAccessOf(config) };
+    const meta = closers.add(await openMetaStore(spec, { logger, ...access }));
     const pool = closers.add(createTransportPool());
     const coord = closers.add(
       createCoord({
+        ...coordOptionsOf(current),
         meta,
         transportFor: pool.transportFor,
-        pchannels: flags.pchannels,
         address,
         exclusive: !isOneOfMany,
         onFailed: (error) => failed.abort(error),

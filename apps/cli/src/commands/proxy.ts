@@ -7,39 +7,32 @@
 import { createProxy, proxyServices } from "@millrace/proxy";
 import { createActiveTransport } from "@millrace/rpc";
 import { createTransportPool } from "@millrace/rpc/node";
-import { Command } from "commander";
+import type { Command } from "commander";
 import type { Io } from "../io.ts";
-import { coordFlag, type ListenAddress, listenFlag } from "../options.ts";
+import { parseBaseUrls, parseListenAddress } from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
-import { type LogLevel, logLevelFlag, serve, serviceLogger } from "../wiring/serve.ts";
-
-interface ProxyFlags {
-  listen: ListenAddress;
-  coord: string[];
-  logLevel: LogLevel;
-}
+import { serve } from "../wiring/serve.ts";
+import type { ServiceContext } from "../wiring/service-context.ts";
+import { proxyOptionsOf } from "../wiring/service-options.ts";
+import { serviceCommand } from "./service.ts";
 
 /** `millrace proxy`: a proxy as a process of its own. */
 export function proxyCommand(io: Io): Command {
-  return new Command("proxy")
-    .description("run a proxy: what clients call")
-    .addOption(listenFlag("127.0.0.1:8530"))
-    .addOption(coordFlag())
-    .addOption(logLevelFlag())
-    .action((flags: ProxyFlags) => runProxy(io, flags));
+  return serviceCommand(io, "proxy", "run a proxy: what clients call", runProxy);
 }
 
-async function runProxy(io: Io, flags: ProxyFlags): Promise<void> {
+async function runProxy({ io, config, current, logger }: ServiceContext): Promise<void> {
   const { clock, random } = io;
-  const logger = serviceLogger(io, flags.logLevel);
   const closers = createClosers();
   try {
     const { transportFor } = closers.add(createTransportPool());
-    const coord = createActiveTransport({ addresses: flags.coord, transportFor, clock });
-    const proxy = closers.add(createProxy({ coord, transportFor, clock, random, logger }));
+    const addresses = parseBaseUrls(config.coordinators.join(","));
+    const coord = createActiveTransport({ addresses, transportFor, clock });
+    const shared = { transportFor, clock, random, logger };
+    const proxy = closers.add(createProxy({ ...proxyOptionsOf(current), coord, ...shared }));
     await serve({
       ...{ io, logger },
-      address: flags.listen,
+      address: parseListenAddress(config["proxy.listen"]),
       routes: proxy.routes,
       services: proxyServices,
       start: () => proxy.start(),

@@ -1,5 +1,5 @@
 /**
- * The backend of the write-ahead log that flags ask for.
+ * The backend of the write-ahead log that settings ask for.
  *
  * @module
  */
@@ -7,19 +7,12 @@
 import { join } from "node:path";
 import { createMemoryBackend, type LogBackend } from "@millrace/wal";
 import { createFileBackend } from "@millrace/wal/file";
-import { InvalidArgumentError, type Option } from "commander";
-import { flag } from "../options.ts";
+import { InvalidArgumentError } from "commander";
+import type { Config } from "../config/schema/mod.ts";
 import { resolveFolder } from "./object-store.ts";
 
-/** Where a log is, as a flag says it; a file log without a folder is under the data folder. */
+/** Where a log is, as a setting says it; a file log without a folder is under the data folder. */
 export type LogSpec = { type: "memory" } | { type: "file"; dir: string | undefined };
-
-/** `--wal SPEC`. */
-export function walFlag(): Option {
-  return flag("--wal <spec>", "where the log is: file, file:DIR, or memory, which keeps nothing")
-    .argParser(parseLogSpec)
-    .default({ type: "file", dir: undefined }, "file:DATA/wal");
-}
 
 /** Reads `file`, `file:DIR` or `memory`. Throws `InvalidArgumentError`. */
 export function parseLogSpec(text: string): LogSpec {
@@ -30,8 +23,10 @@ export function parseLogSpec(text: string): LogSpec {
   throw new InvalidArgumentError("Give file, file:DIR or memory.");
 }
 
-/** Opens the backend. */
-export function openLogBackend(spec: LogSpec, dataFolder: string): LogBackend {
+/** Opens the backend that settings ask for. */
+export function openLogBackend(config: Config, dataFolder: string): LogBackend {
+  const spec = parseLogSpec(config["node.wal.backend"]);
   if (spec.type === "memory") return createMemoryBackend();
-  return createFileBackend({ dir: spec.dir ?? join(dataFolder, "wal") });
+  const dir = spec.dir ?? join(dataFolder, "wal");
+  return createFileBackend({ dir, segmentBytes: config["node.wal.fileBytes"] });
 }

@@ -1,5 +1,5 @@
 /**
- * The metadata store that flags ask for.
+ * The metadata store that settings ask for.
  *
  * @module
  */
@@ -15,28 +15,17 @@ import {
 import { createFileMetaStore } from "@millrace/storage/file";
 import type { Logger } from "@millrace/types";
 import { systemClock, systemRandom } from "@millrace/types/node";
-import { InvalidArgumentError, type Option } from "commander";
-import { usageError } from "../errors.ts";
-import { flag } from "../options.ts";
-import { openObjectStore, resolveFolder, type S3Flags } from "./object-store.ts";
+import { InvalidArgumentError } from "commander";
+import type { Config } from "../config/schema/mod.ts";
+import { openObjectStore, resolveFolder, type S3Access } from "./object-store.ts";
 
-/** Where metadata is, as a flag says it. */
+/** Where metadata is, as a setting says it. */
 export type MetaSpec =
   | { type: "memory" }
   | { type: "file"; dir: string }
   /** Objects, for any number of processes: in a folder of this machine, or a bucket. */
   | { type: "objects"; store: string }
   | { type: "etcd"; endpoints: string[]; prefix: string };
-
-/** `--meta SPEC`. */
-export function metaFlag(): Option {
-  return flag(
-    "--meta <spec>",
-    "where metadata is: file:DIR for one coordinator; for several shared:DIR on one machine, s3://bucket/prefix or etcd://HOST:PORT,…/PREFIX (etcds: by TLS); or memory, which keeps nothing",
-  )
-    .argParser(parseMetaSpec)
-    .default({ type: "file", dir: resolveFolder("millrace-meta") }, "file:./millrace-meta");
-}
 
 /**
  * Reads `file:DIR`, `shared:DIR`, `s3://bucket/prefix`, `etcd://HOST:PORT,HOST:PORT/PREFIX`, `etcds://…`
@@ -68,11 +57,20 @@ export function isShared(spec: MetaSpec): boolean {
   return spec.type === "etcd" || spec.type === "objects";
 }
 
+/** How etcd is reached, as in `EtcdMetaStoreOptions`. */
+export interface EtcdAccess {
+  credentials?: EtcdCredentials;
+  requestTimeoutMs?: number;
+  callTimeoutMs?: number;
+}
+
 /** Options of {@linkcode openMetaStore}. */
 export interface OpenMetaOptions {
   logger?: Logger;
   /** How S3 is reached, if it is there. */
-  s3?: S3Flags;
+  s3?: S3Access;
+  /** How etcd is reached, if it is there. */
+  etcd?: EtcdAccess;
 }
 
 /** Opens the store; for this process alone unless it {@linkcode isShared}. */
@@ -88,16 +86,13 @@ export async function openMetaStore(
     case "file":
       return await createFileMetaStore({ dir: spec.dir, clock: systemClock });
     case "objects": {
-      const objects = await openObjectStore({ ...options.s3, store: spec.store }, options.logger);
+      const objects = await openObjectStore(spec.store, options);
       const meta = createObjectMetaStore(objects, { prefix: "meta/coord", ...shared, ...logging });
       return closingBoth(meta, objects);
     }
     case "etcd": {
-      const credentials = etcdCredentials(process.env);
-      return createEtcdMetaStore({
-        ...{ endpoints: spec.endpoints, prefix: spec.prefix, ...shared, ...logging },
-        ...(credentials ? { credentials } : {}),
-      });
+      const { endpoints, prefix } = spec;
+      return createEtcdMetaStore({ endpoints, prefix, ...options.etcd, ...shared, ...logging });
     }
   }
 }
@@ -118,10 +113,13 @@ function closingBoth(meta: MetaStore, objects: ObjectStore): MetaStore {
   };
 }
 
-/** The user from its variables, if there is one. Throws an error of usage if half of it is missing. */
-export function etcdCredentials(env: NodeJS.ProcessEnv): EtcdCredentials | undefined {
-  const { MILLRACE_ETCD_USER: name, MILLRACE_ETCD_PASSWORD: password } = env;
-  if (!name && !password) return undefined;
-  if (name && password) return { name, password };
-  throw usageError("a user of etcd needs MILLRACE_ETCD_USER and MILLRACE_ETCD_PASSWORD");
+/** How settings say that etcd is reached. */
+export function etcdAccessOf(config: Config): EtcdAccess {
+  const name = config["etcd.user"];
+  const password = config["etcd.password"];
+  return {
+    ...(name !== undefined && password !== undefined && { credentials: { name, password } }),
+    requestTimeoutMs: config["etcd.requestTimeout"],
+    callTimeoutMs: config["etcd.callTimeout"],
+  };
 }

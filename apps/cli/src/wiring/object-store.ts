@@ -1,5 +1,5 @@
 /**
- * The object store that flags ask for.
+ * The object store that settings ask for.
  *
  * @module
  */
@@ -9,54 +9,33 @@ import { type ObjectStore, openS3ObjectStore, type S3Credentials } from "@millra
 import { createFileObjectStore } from "@millrace/storage/file";
 import { type Logger, silentLogger } from "@millrace/types";
 import { systemClock, systemRandom } from "@millrace/types/node";
-import { InvalidArgumentError, type Option } from "commander";
+import { InvalidArgumentError } from "commander";
+import type { Config } from "../config/schema/mod.ts";
 import { usageError } from "../errors.ts";
-import { flag, parseBaseUrl } from "../options.ts";
 
-/** Flags that say how S3 is reached. */
-export interface S3Flags {
-  /** URL of the S3 server. Default: AWS. */
-  s3Endpoint?: string | undefined;
-  /** Default `us-east-1`. */
-  s3Region?: string | undefined;
-  /** The bucket is in the path, not in the host's name. Default: if there is an endpoint. */
-  s3PathStyle?: boolean | undefined;
+/** How S3 is reached, as in `S3ObjectStoreOptions`. */
+export interface S3Access {
+  endpoint?: string | undefined;
+  region?: string;
+  pathStyle?: boolean | undefined;
+  requestTimeoutMs?: number;
+  maxAttempts?: number;
+  /** Needed only if anything is in S3. */
+  credentials?: S3Credentials | undefined;
 }
 
-/** Flags that say where tables lie. */
-export interface ObjectStoreFlags extends S3Flags {
-  /** `file:DIR` or `s3://bucket/prefix`. */
-  store: string;
+/** Options of {@linkcode openObjectStore}. */
+export interface OpenObjectStoreOptions {
+  /** How S3 is reached, if the store is there. */
+  s3?: S3Access;
+  /** Default: silent. */
+  logger?: Logger;
 }
 
-/** Where an object store is, as a flag says it. */
+/** Where an object store is, as a setting says it. */
 export type StoreSpec =
   | { type: "file"; dir: string }
   | { type: "s3"; bucket: string; prefix: string };
-
-/** `--store` and what S3 needs besides; `standard` says where tables lie without it. */
-export function objectStoreFlags(standard?: string): Option[] {
-  const mandatory = standard === undefined;
-  const unless = mandatory ? "" : ` (default: ${standard})`;
-  const store = flag("--store <spec>", `where tables lie: file:DIR or s3://bucket/prefix${unless}`);
-  store.argParser((text) => {
-    parseStoreSpec(text);
-    return text;
-  });
-  return [mandatory ? store.makeOptionMandatory() : store, ...s3Flags()];
-}
-
-/** What S3 needs besides a bucket and a prefix. */
-export function s3Flags(): Option[] {
-  return [
-    flag(
-      "--s3-endpoint <url>",
-      "the S3 server, else AWS; keys are in AWS_ACCESS_KEY_ID and so on",
-    ).argParser(parseBaseUrl),
-    flag("--s3-region <region>", "region of the bucket").default("us-east-1"),
-    flag("--s3-path-style", "the bucket is in the URL's path; so it is for an --s3-endpoint"),
-  ];
-}
 
 /** Reads `file:DIR` or `s3://bucket/prefix`. Throws `InvalidArgumentError`. */
 export function parseStoreSpec(text: string): StoreSpec {
@@ -73,34 +52,46 @@ export function resolveFolder(text: string): string {
 }
 
 /**
- * Opens the store. An S3 store is asked first whether it honours conditional writes; wrong keys and a
- * server that is away are errors here.
+ * Opens the store that `file:DIR` or `s3://bucket/prefix` says. An S3 store is asked first whether it
+ * honours conditional writes; wrong keys and a server that is away are errors here.
  */
 export async function openObjectStore(
-  flags: ObjectStoreFlags,
-  logger: Logger = silentLogger,
+  spec: string,
+  { s3 = {}, logger = silentLogger }: OpenObjectStoreOptions = {},
 ): Promise<ObjectStore> {
-  const spec = parseStoreSpec(flags.store);
-  if (spec.type === "file") return await createFileObjectStore({ dir: spec.dir });
+  const parsed = parseStoreSpec(spec);
+  if (parsed.type === "file") return await createFileObjectStore({ dir: parsed.dir });
+  const { endpoint, pathStyle, credentials, ...others } = s3;
+  if (!credentials) {
+    throw usageError("an s3:// store needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+  }
   return await openS3ObjectStore({
-    bucket: spec.bucket,
-    prefix: spec.prefix,
-    ...(flags.s3Endpoint === undefined ? {} : { endpoint: flags.s3Endpoint }),
-    ...(flags.s3Region === undefined ? {} : { region: flags.s3Region }),
-    ...(flags.s3PathStyle === undefined ? {} : { pathStyle: flags.s3PathStyle }),
-    credentials: awsCredentials(process.env),
+    bucket: parsed.bucket,
+    prefix: parsed.prefix,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(pathStyle === undefined ? {} : { pathStyle }),
+    ...others,
+    credentials,
     clock: systemClock,
     random: systemRandom,
     logger,
   });
 }
 
-/** Keys from the usual variables. Throws an error of usage if they are not there. */
-export function awsCredentials(env: NodeJS.ProcessEnv): S3Credentials {
-  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = env;
-  if (!accessKeyId || !secretAccessKey) {
-    throw usageError("an s3:// store needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
-  }
-  const { AWS_SESSION_TOKEN: sessionToken } = env;
-  return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) };
+/** How settings say that S3 is reached. */
+export function s3AccessOf(config: Config): S3Access {
+  const accessKeyId = config["s3.accessKeyId"];
+  const secretAccessKey = config["s3.secretAccessKey"];
+  const sessionToken = config["s3.sessionToken"];
+  const hasKey = accessKeyId !== undefined && secretAccessKey !== undefined;
+  return {
+    endpoint: config["s3.endpoint"],
+    region: config["s3.region"],
+    pathStyle: config["s3.pathStyle"],
+    requestTimeoutMs: config["s3.requestTimeout"],
+    maxAttempts: config["s3.maxAttempts"],
+    credentials: hasKey
+      ? { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) }
+      : undefined,
+  };
 }

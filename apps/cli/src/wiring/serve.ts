@@ -8,7 +8,6 @@ import type { DescService } from "@bufbuild/protobuf";
 import { createApp, type Routes, withHealthAndReflection } from "@millrace/rpc";
 import { listen } from "@millrace/rpc/node";
 import type { Logger } from "@millrace/types";
-import { createLineLogger } from "@millrace/types/node";
 import {
   AdminService,
   AllocatorService,
@@ -16,9 +15,8 @@ import {
   CatalogService,
   MembershipService,
 } from "@millrace/types/gen";
-import { Option } from "commander";
 import type { Io } from "../io.ts";
-import { environmentName, type ListenAddress } from "../options.ts";
+import type { ListenAddress } from "../options.ts";
 import { write } from "../output.ts";
 
 /** The services of a coordinator. */
@@ -29,11 +27,6 @@ export const coordServices: readonly DescService[] = [
   AllocatorService,
   AdminService,
 ];
-
-const levels = ["debug", "info", "warn", "error"] as const;
-
-/** How much a service says on standard error. */
-export type LogLevel = (typeof levels)[number];
 
 /** Options of {@linkcode serve}. */
 export interface ServeOptions {
@@ -49,17 +42,6 @@ export interface ServeOptions {
   drain?: () => Promise<void>;
   /** Aborted, with an error, when the service cannot go on. */
   failed?: AbortSignal;
-}
-
-/** `--log-level LEVEL`, of every service. */
-export function logLevelFlag(): Option {
-  const option = new Option("--log-level <level>", "what is logged on standard error, as JSON");
-  return option.env(environmentName(option)).choices(levels).default("info");
-}
-
-/** A logger of lines of JSON on standard error. */
-export function serviceLogger(io: Io, level: LogLevel): Logger {
-  return createLineLogger({ level, write: (line) => io.stderr.write(`${line}\n`) });
 }
 
 /**

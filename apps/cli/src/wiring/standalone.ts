@@ -17,64 +17,53 @@ import {
   type ObjectStore,
 } from "@millrace/storage";
 import { lockFolder } from "@millrace/storage/file";
-import { type Logger, MillraceError } from "@millrace/types";
+import { MillraceError } from "@millrace/types";
 import { HandlerService, ManagerService } from "@millrace/types/gen";
-import type { Io } from "../io.ts";
-import type { ListenAddress } from "../options.ts";
+import type { Config } from "../config/schema/mod.ts";
+import { parseListenAddress, type ListenAddress } from "../options.ts";
 import { type Closers, createClosers } from "./closers.ts";
-import { type LogSpec, openLogBackend } from "./log-backend.ts";
-import { memoryPressure } from "./memory.ts";
+import { openLogBackend, parseLogSpec } from "./log-backend.ts";
 import { openMetaStore } from "./meta-store.ts";
-import { type ObjectStoreFlags, openObjectStore } from "./object-store.ts";
+import { openObjectStore, s3AccessOf } from "./object-store.ts";
 import { localUrlOf, withPort } from "./own-address.ts";
-import { coordServices, type LogLevel, serve, serviceLogger } from "./serve.ts";
-
-/** Flags of `millrace standalone`. */
-export interface StandaloneFlags extends Partial<ObjectStoreFlags> {
-  listen: ListenAddress;
-  data: string;
-  wal: LogSpec;
-  pchannels: number;
-  logLevel: LogLevel;
-}
+import { coordServices, serve } from "./serve.ts";
+import type { ServiceContext } from "./service-context.ts";
+import { coordOptionsOf, nodeOptionsOf, proxyOptionsOf } from "./service-options.ts";
 
 /** Runs until it is interrupted. */
-export async function runStandalone(io: Io, flags: StandaloneFlags): Promise<void> {
-  const logger = serviceLogger(io, flags.logLevel);
-  const data = resolve(flags.data);
+export async function runStandalone(service: ServiceContext): Promise<void> {
+  const { io, config, logger } = service;
+  const data = resolve(config["standalone.data"]);
   const closers = createClosers();
   try {
     const lock = await lockFolder(data);
     closers.defer(() => lock.release());
-    const listen = await withPort(flags.listen);
-    const cluster = await openCluster({ io, flags, data, logger, closers, listen });
+    const listen = await withPort(parseListenAddress(config["standalone.listen"]));
+    const cluster = await openCluster({ ...service, data, closers, listen });
     await serve({ ...{ io, logger }, address: listen, ...cluster });
   } finally {
     await closers.close();
   }
 }
 
-interface ClusterContext {
-  io: Io;
-  flags: StandaloneFlags;
+interface ClusterContext extends ServiceContext {
   data: string;
-  logger: Logger;
   closers: Closers;
   listen: ListenAddress;
 }
 
 async function openCluster(context: ClusterContext) {
-  const { io, flags, data, logger, closers, listen } = context;
+  const { io, config, current, data, logger, closers, listen } = context;
   const { clock, random } = io;
   const shared = { clock, random, logger };
-  const keepsNothing = flags.wal.type === "memory";
+  const keepsNothing = isInMemory(config);
   const store = closers.add(await openTables(context));
   const meta = closers.add(
     await openMetaStore(
       keepsNothing ? { type: "memory" } : { type: "file", dir: join(data, "meta") },
     ),
   );
-  const backend = closers.add(openLogBackend(flags.wal, data));
+  const backend = closers.add(openLogBackend(config, data));
   const pool = closers.add(createTransportPool());
   const address = localUrlOf(listen);
 
@@ -87,8 +76,8 @@ async function openCluster(context: ClusterContext) {
   const failed = new AbortController();
   const coord = closers.add(
     createCoord({
+      ...coordOptionsOf(current),
       ...{ meta, transportFor, ...shared },
-      pchannels: flags.pchannels,
       // The folder is locked, or the metadata is in this process.
       exclusive: true,
       onFailed: (error) => failed.abort(error),
@@ -97,14 +86,15 @@ async function openCluster(context: ClusterContext) {
   const coordTransport = createLocalTransport(coord.routes, { logger });
   const node = closers.add(
     createNode({
+      ...nodeOptionsOf(current),
       ...{ nodeId: "standalone", address, coord: coordTransport, backend, store, ...shared },
       ...(keepsNothing ? { meta: createMemoryMetaStore({ clock }) } : {}),
-      wal: { throttle: { pressure: memoryPressure } },
       // There is no other node that its pchannels could move to.
       drainMs: 0,
     }),
   );
-  const proxy = closers.add(createProxy({ coord: coordTransport, transportFor, ...shared }));
+  const toOthers = { coord: coordTransport, transportFor };
+  const proxy = closers.add(createProxy({ ...proxyOptionsOf(current), ...toOthers, ...shared }));
   const routes: Routes = (router) => {
     coord.routes(router);
     node.routes(router);
@@ -124,11 +114,15 @@ async function openCluster(context: ClusterContext) {
   };
 }
 
-async function openTables({ flags, data, logger }: ClusterContext): Promise<ObjectStore> {
-  const keepsNothing = flags.wal.type === "memory";
-  if (keepsNothing && flags.store === undefined) return createMemoryObjectStore();
-  const { store = `file:${join(data, "store")}` } = flags;
-  const opened = await openObjectStore({ ...flags, store }, logger);
+function isInMemory(config: Config): boolean {
+  return parseLogSpec(config["node.wal.backend"]).type === "memory";
+}
+
+async function openTables({ config, data, logger }: ClusterContext): Promise<ObjectStore> {
+  const keepsNothing = isInMemory(config);
+  if (keepsNothing && config.store === undefined) return createMemoryObjectStore();
+  const { store = `file:${join(data, "store")}` } = config;
+  const opened = await openObjectStore(store, { s3: s3AccessOf(config), logger });
   if (keepsNothing && (await holdsTables(opened))) {
     await opened.close();
     // Ids begin anew with the log, so that new tables would lie where old ones are.

@@ -1,0 +1,172 @@
+/**
+ * The kinds of values that settings have: how each is read, and how it is shown.
+ *
+ * @module
+ */
+
+import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
+
+/** A kind of values. */
+export interface Kind<T> {
+  /** What a value must be, such as `64 KiB to 64 MiB`. */
+  readonly expects: string;
+  /**
+   * Reads what a file (a number, a boolean, text or a list) or a variable or a flag (text) gives;
+   * `undefined` if it is no such value.
+   */
+  read(raw: unknown): T | undefined;
+  /** As it may be written in a file. */
+  show(value: T): string;
+  /** For JSON. */
+  plain(value: T): unknown;
+  /** Values are not shown, not in errors either. */
+  readonly secret: boolean;
+}
+
+/** Bytes. */
+export function size(least: number, most: number): Kind<number> {
+  return numeric(parseSize, formatSize, least, most);
+}
+
+/** Bytes, or `unlimited`, which is infinite. */
+export function sizeOrUnlimited(least: number, most: number): Kind<number> {
+  const limited = size(least, most);
+  const infinite = Number.POSITIVE_INFINITY;
+  return {
+    ...limited,
+    expects: `${limited.expects}, or unlimited`,
+    read: (raw) => (raw === "unlimited" ? infinite : limited.read(raw)),
+    show: (value) => (value === infinite ? "unlimited" : limited.show(value)),
+    plain: (value) => (value === infinite ? "unlimited" : value),
+  };
+}
+
+/** Milliseconds. */
+export function duration(least: number, most: number): Kind<number> {
+  return numeric(parseDuration, formatDuration, least, most);
+}
+
+/** A whole number. */
+export function count(least: number, most: number): Kind<number> {
+  return numeric(parseDecimal, String, least, most);
+}
+
+/** A number that need not be whole. */
+export function fraction(least: number, most: number): Kind<number> {
+  return numeric(parseDecimal, String, least, most, false);
+}
+
+/** `true` or `false`. */
+export function toggle(): Kind<boolean> {
+  const on = ["true", "yes", "on", "1"];
+  const off = ["false", "no", "off", "0"];
+  return {
+    expects: "true or false",
+    read(raw) {
+      const word = String(raw).toLowerCase();
+      if (on.includes(word)) return true;
+      return off.includes(word) ? false : undefined;
+    },
+    show: String,
+    plain: (value) => value,
+    secret: false,
+  };
+}
+
+/** One of some words. */
+export function choice<T extends string>(...words: readonly T[]): Kind<T> {
+  return {
+    expects: words.join(", ").replace(/, ([^,]*)$/, " or $1"),
+    read: (raw) => words.find((word) => word === raw),
+    show: (value) => value,
+    plain: (value) => value,
+    secret: false,
+  };
+}
+
+/** Text that `accepts` does not throw for. */
+export function text(
+  expects: string,
+  accepts: (text: string) => unknown = () => undefined,
+): Kind<string> {
+  return {
+    expects,
+    read(raw) {
+      const value = textOf(raw);
+      return value && succeeds(() => accepts(value)) ? value : undefined;
+    },
+    show: withoutPassword,
+    plain: withoutPassword,
+    secret: false,
+  };
+}
+
+/** A list of texts, or one text with commas between them. */
+export function texts(
+  expects: string,
+  accepts: (text: string) => unknown,
+): Kind<readonly string[]> {
+  return {
+    expects,
+    read(raw) {
+      const all: readonly unknown[] = Array.isArray(raw) ? raw : (textOf(raw)?.split(",") ?? []);
+      const trimmed = all.map((one) => textOf(one)?.trim() ?? "");
+      if (trimmed.length === 0) return undefined;
+      if (!trimmed.every((one) => succeeds(() => accepts(one)))) return undefined;
+      return [...new Set(trimmed)];
+    },
+    show: (value) => value.map(withoutPassword).join(","),
+    plain: (value) => value.map(withoutPassword),
+    secret: false,
+  };
+}
+
+/** Text that is not shown. */
+export function secret(expects: string): Kind<string> {
+  const hidden = (): string => "********";
+  return { ...text(expects), show: hidden, plain: hidden, secret: true };
+}
+
+function numeric(
+  parse: (text: string) => number | undefined,
+  show: (value: number) => string,
+  least: number,
+  most: number,
+  whole = true,
+): Kind<number> {
+  return {
+    expects: `${show(least)} to ${show(most)}`,
+    read(raw) {
+      const value = typeof raw === "string" ? parse(raw) : raw;
+      if (typeof value !== "number" || !(value >= least && value <= most)) return undefined;
+      return whole && !Number.isInteger(value) ? undefined : value;
+    },
+    show,
+    plain: (value) => value,
+    secret: false,
+  };
+}
+
+function parseDecimal(text: string): number | undefined {
+  return /^\d{1,15}(?:\.\d{1,15})?$/.test(text.trim()) ? Number(text) : undefined;
+}
+
+/** Text; a file may give a port, or a name of digits, as a number. */
+function textOf(raw: unknown): string | undefined {
+  if (typeof raw === "string") return raw;
+  return typeof raw === "number" ? String(raw) : undefined;
+}
+
+function succeeds(step: () => unknown): boolean {
+  try {
+    step();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** `http://user:password@host` without the password. */
+export function withoutPassword(value: string): string {
+  return value.replace(/^([a-z0-9+.-]+:\/\/[^/@:]*:)[^/@]*@/i, "$1********@");
+}
