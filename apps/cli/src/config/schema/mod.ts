@@ -11,11 +11,11 @@ import { proxySettings, standaloneSettings } from "./proxy.ts";
 import { sharedSettings } from "./shared.ts";
 
 const settings = {
-  ...sharedSettings,
+  ...standaloneSettings,
   ...coordSettings,
   ...nodeSettings,
   ...proxySettings,
-  ...standaloneSettings,
+  ...sharedSettings,
 };
 
 /** The path of a setting, such as `node.flush.bytes`. */

@@ -28,7 +28,7 @@ export const sharedSettings = {
     writers,
     text("file:DIR or s3://bucket/prefix", parseStoreSpec),
     "Where tables and snapshots lie: file:DIR or s3://bucket/prefix.",
-    { flag: "--store <spec>", requiredBy: ["node"], unset: "standalone: file:DATA/store" },
+    { flag: "--store <spec>", requiredBy: ["node"], unset: "file:DATA/store in standalone" },
   ),
   "s3.endpoint": optional(storing, text(urlExpects, parseBaseUrl), "The S3 server.", {
     flag: "--s3-endpoint <url>",
