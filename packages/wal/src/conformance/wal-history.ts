@@ -110,12 +110,12 @@ async function truncate(world: World, wal: Wal): Promise<void> {
   const { tell, random } = world;
   const { term } = wal;
   const source = { log: wal, term, ended: () => wal.signal.aborted };
-  // So that nothing goes that nobody saw.
-  if (!(await readAllBatches(world, source))) return;
   const snapshot = wal.snapshot();
   world.snapshots.push(snapshot);
+  // So that nothing goes that nobody saw.
+  if (!(await readAllBatches(world, source))) return;
   const { first } = wal.bounds();
-  const before = first + below(random, snapshot.sequence - first + 1);
+  const before = first + below(random, Math.max(0, snapshot.sequence - first) + 1);
   world.truncatedTo = Math.max(world.truncatedTo, before);
   tell({ kind: "truncate", term, before });
   try {
