@@ -9,7 +9,7 @@ import { MillraceError, type Tick } from "@millrace/types";
 import { type AppendPlace, createKeyWindow, type KeyWindow } from "./append/key-window.ts";
 import { beginTxn, commitTxn, insert, rollbackTxn } from "./append/message-types.ts";
 import { countInsert } from "./append/segments.ts";
-import { createShards, type Shards } from "./append/shards.ts";
+import { createShards, insertFacts, type Shards } from "./append/shards.ts";
 import { createTransactions, leaseOf, type Transactions } from "./append/transactions.ts";
 import type { RecordBatch } from "./record-batch.ts";
 import type { WalSnapshot } from "./wal.ts";
@@ -129,7 +129,8 @@ export function createWalState(maxKeys: number, snapshot?: WalSnapshot): WalStat
         const session = txn === 0n ? undefined : txns.open.get(txn);
         if (session) txns.grow(session, header.length + payload.length);
         const shard = type === insert ? shards.vchannels.get(vchannel) : undefined;
-        if (shard) countInsert(shard, header, payload.length);
+        const facts = shard && insertFacts(message);
+        if (facts) countInsert(shard, facts);
       }
       state.advance(batch);
     },
