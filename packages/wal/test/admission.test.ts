@@ -193,6 +193,14 @@ test("a missing segment is created right before the insert that needs it, in its
   }
 });
 
+test("inserts behind deletes of their append have a segment as well", async () => {
+  const wal = await open({ segments: { random: createSeededRandom(1) } });
+  await wal.append([creation()]);
+  await wal.append([message(3, noBytes), rows(1)]);
+  expect((await messagesOf(wal)).map(({ type }) => type)).toEqual([5, 10, 3, 2]);
+  expect(wal.snapshot().vchannels[0]?.segments).toMatchObject([{ rows: 1 }]);
+});
+
 test("a segment whose batch was refused is created again", async () => {
   const backend = createGatedBackend();
   const wal = await open({ backend, segments: { random: createSeededRandom(1) } });
