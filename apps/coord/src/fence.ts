@@ -23,6 +23,8 @@ export interface FenceOptions {
   isCurrent(): Promise<boolean>;
   /** Called whenever it is seen that a later lead has begun. Must not throw. */
   onDeposed(error: MillraceError): void;
+  /** Prefixes of keys that are fenced otherwise, and pass as they are. */
+  except?: readonly string[];
 }
 
 /** How many keys are written anew at once. */
@@ -33,7 +35,7 @@ const atOnce = 16;
  * something of that one: with `UNAVAILABLE`, `maybeApplied` if the write may be found by its successor.
  */
 export function fenceMeta(meta: MetaStore, options: FenceOptions): MetaStore {
-  const { epoch, since, isCurrent, onDeposed } = options;
+  const { epoch, since, isCurrent, onDeposed, except = [] } = options;
   let deposed: MillraceError | undefined;
 
   const depose = (maybeApplied: boolean): MillraceError => {
@@ -44,7 +46,7 @@ export function fenceMeta(meta: MetaStore, options: FenceOptions): MetaStore {
 
   /** What an entry is to this lead; `undefined`: it does not count. */
   const open = (entry: MetaEntry | undefined): MetaEntry | undefined => {
-    if (entry === undefined) return undefined;
+    if (entry === undefined || isExcept(entry.key, except)) return entry;
     const { writtenBy, value } = decodeValue(entry);
     if (writtenBy > epoch) throw depose(false);
     return writtenBy < since ? undefined : { ...entry, value };
@@ -95,6 +97,12 @@ export function fenceMeta(meta: MetaStore, options: FenceOptions): MetaStore {
     },
     async put(key, value, { expected, ...signal } = {}) {
       if (deposed) throw deposed;
+      if (isExcept(key, except)) {
+        return await meta.put(key, value, {
+          ...(expected !== undefined && { expected }),
+          ...signal,
+        });
+      }
       const bytes = encodeValue(epoch, value);
       const base = expected === undefined ? await revisionOf(meta, key, signal) : expected;
       if (base === null) return await create(key, bytes, signal);
@@ -138,15 +146,15 @@ async function* openEvents(
 
 /**
  * Writes all that counts under a prefix anew for the lead of `epoch`, so that no earlier lead can write
- * it any more, and removes what does not count. `skip` names keys that are not values of leads.
+ * it any more, and removes what does not count. `except` has prefixes of keys to leave alone.
  * `UNAVAILABLE` if a later lead is seen to have begun.
  */
 export async function adoptAll(
   meta: MetaStore,
-  options: { prefix: string; skip: readonly string[]; epoch: number; since: number },
+  options: { prefix: string; except: readonly string[]; epoch: number; since: number },
 ): Promise<void> {
-  const { prefix, skip, epoch, since } = options;
-  const entries = (await meta.list(prefix)).filter(({ key }) => !skip.includes(key));
+  const { prefix, except, epoch, since } = options;
+  const entries = (await meta.list(prefix)).filter(({ key }) => !isExcept(key, except));
 
   const adopt = async (first: MetaEntry): Promise<void> => {
     for (let entry: MetaEntry | undefined = first; entry; entry = await meta.get(first.key)) {
@@ -167,6 +175,10 @@ export async function adoptAll(
     for (let entry = entries.pop(); entry; entry = entries.pop()) await adopt(entry);
   };
   await Promise.all(Array.from({ length: atOnce }, adoptSome));
+}
+
+function isExcept(key: string, except: readonly string[]): boolean {
+  return except.some((prefix) => key.startsWith(prefix));
 }
 
 function deposedError(maybeApplied: boolean): MillraceError {

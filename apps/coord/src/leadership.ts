@@ -14,6 +14,8 @@ import { adoptAll, fenceMeta } from "./fence.ts";
 const prefix = "coord/";
 const leaseKey = `${prefix}active`;
 const epochKey = `${prefix}epoch`;
+/** The broadcaster fences its tasks itself, and those of a day are too many to be written anew. */
+const except = [leaseKey, epochKey, `${prefix}broadcasts/tasks/`];
 
 /** Options of {@linkcode takeLead}. */
 export interface LeadershipOptions {
@@ -102,7 +104,7 @@ async function begin(
     await save();
     // Where the store is one's own, no earlier lead can be at work.
     if (!options.exclusive) {
-      await adoptAll(meta, { prefix, skip: [leaseKey, epochKey], epoch, since });
+      await adoptAll(meta, { prefix, except, epoch, since });
       since = epoch;
       await save();
     }
@@ -116,8 +118,7 @@ async function begin(
   return {
     epoch,
     meta: fenceMeta(meta, {
-      epoch,
-      since,
+      ...{ epoch, since, except },
       isCurrent: async () => (await meta.get(epochKey))?.revision === revision,
       onDeposed: (error) => over.abort(error),
     }),

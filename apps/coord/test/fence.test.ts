@@ -181,6 +181,20 @@ test("a value that does not say who wrote it is damaged", async () => {
   expect(text((await fenced.get("coord/a"))?.value ?? bytes("?"))).toBe("1\n2");
 });
 
+test("keys that are fenced otherwise pass as they are", async () => {
+  const meta = createMemoryMetaStore();
+  const fenced = fenceMeta(meta, {
+    ...{ epoch: 3, since: 3, except: ["coord/own/"] },
+    isCurrent: async () => true,
+    onDeposed: () => undefined,
+  });
+  const expected = await fenced.put("coord/own/a", bytes("1"), { expected: null });
+  expect(text((await meta.get("coord/own/a"))?.value ?? bytes("?"))).toBe("1");
+  expect((await fenced.list("coord/")).map(({ value }) => text(value))).toEqual(["1"]);
+  await fenced.delete("coord/own/a", { expected });
+  expect(await fenced.get("coord/own/a")).toBeUndefined();
+});
+
 test("what a later lead has written deposes at the first look, and what does not count is absent", async () => {
   const meta = createMemoryMetaStore();
   const reasons: unknown[] = [];
