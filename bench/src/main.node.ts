@@ -8,6 +8,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { describeMachine, watchOthers } from "./machine.node.ts";
 import { type Measurement, rowsOf, tableOf } from "./report.ts";
 import type { Suite } from "./suite.ts";
 import { walSuite } from "./wal/mod.ts";
@@ -45,6 +46,7 @@ if (!suite) {
 const { quick } = values;
 const dir = await mkdtemp(join(values.dir, "millrace-bench-"));
 const measurements: Measurement[] = [];
+const others = watchOthers();
 try {
   const options = {
     dir,
@@ -61,7 +63,7 @@ try {
 } finally {
   await rm(dir, { recursive: true, force: true });
 }
-console.log(tableOf(measurements));
+console.log(`${tableOf(measurements)}\n\n${describeMachine(others())}`);
 const results = new URL("../results/", import.meta.url);
 await mkdir(results, { recursive: true });
 const rows = measurements.flatMap(rowsOf);
