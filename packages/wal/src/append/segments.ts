@@ -38,8 +38,9 @@ const jitter = 0.1;
 const noBytes: Uint8Array = new Uint8Array(0);
 
 /**
- * The CREATE_SEGMENT messages that an append's inserts need, in their order, for which there is no room in
- * the growing segments of a vchannel.
+ * The CREATE_SEGMENT messages that an append's inserts need, for which there is no room in the growing
+ * segments of a vchannel. They stand before the append, so its inserts of one partition belong to one
+ * segment, also if they are more than it takes.
  */
 export function claimSegments(
   vchannel: Vchannel,
@@ -48,7 +49,7 @@ export function claimSegments(
 ): Companions {
   const growths: Growth[] = [];
   const creations: { messages: readonly WalMessage[] }[] = [];
-  for (const { partition, rows, bytes } of inserts) {
+  for (const { partition, rows, bytes } of byPartition(inserts)) {
     const growing = vchannel.segments.get(partition);
     const segment = growing && hasRoom(growing, rows, bytes) ? growing : begin(limits);
     const created = segment !== growing;
@@ -78,6 +79,20 @@ export function claimSegments(
       }
     },
   };
+}
+
+/** One for each partition, in the order of their first inserts. */
+function byPartition(inserts: readonly InsertFacts[]): Iterable<InsertFacts> {
+  if (inserts.length === 1) return inserts;
+  const sums = new Map<bigint, InsertFacts>();
+  for (const facts of inserts) {
+    const sum = sums.get(facts.partition);
+    if (sum) {
+      sum.rows += facts.rows;
+      sum.bytes += facts.bytes;
+    } else sums.set(facts.partition, { ...facts });
+  }
+  return sums.values();
 }
 
 /** Counts an insert that stands in the log. */

@@ -14,7 +14,13 @@ import type { HistoryEvent } from "./history.ts";
 import { nextTurns } from "./turns.ts";
 import { readAll, readAllBeside, readAllBatches, readBeside, readSome } from "./wal-readers.ts";
 import { createWalUser } from "./wal-user.ts";
-import { anyBackend, createWorld, type WalHistoryOptions, type World } from "./wal-world.ts";
+import {
+  anyBackend,
+  createWorld,
+  segmentRows,
+  type WalHistoryOptions,
+  type World,
+} from "./wal-world.ts";
 
 /** Lets it happen, and answers what was done and seen. Takes a fraction of a second. */
 export async function runWalHistory(options: WalHistoryOptions): Promise<readonly HistoryEvent[]> {
@@ -45,6 +51,7 @@ async function own(world: World, term: number): Promise<void> {
   if (!wal) return;
   const source = { log: wal, term, ended: () => wal.signal.aborted };
   const user = createWalUser(world, wal);
+  if (world.segments) user.createVchannels();
   const reading: Promise<void>[] = [];
   const steps = chance(random, 0.6) ? below(random, 100) : 400;
   for (let i = 0; i < steps && !wal.signal.aborted && !world.stopping(); i++) {
@@ -70,7 +77,9 @@ async function open(world: World, term: number): Promise<Wal | undefined> {
     pchannel,
     term,
     ticks,
-    vchannels: "any",
+    ...(world.segments
+      ? { vchannels: "created", segments: { rows: segmentRows, random } }
+      : { vchannels: "any" }),
     snapshot: chooseSnapshot(world),
     clock: chance(random, 0.5) ? clock : undefined,
     // So small that readers fall back to the log, batches are several, and users are refused.

@@ -4,8 +4,10 @@
  * @module
  */
 
+import { create, toBinary } from "@bufbuild/protobuf";
 import { MillraceError, type Tick } from "@millrace/types";
-import { insert, manualFlush } from "../append/message-types.ts";
+import { InsertHeaderSchema } from "@millrace/types/gen";
+import { createCollection, insert, manualFlush } from "../append/message-types.ts";
 import type { WalMessage } from "../record-batch.ts";
 import type { AppendOptions, AppendResult, Wal } from "../wal.ts";
 import { below, chance, pick } from "./chance.ts";
@@ -14,6 +16,8 @@ import { type Retry, vchannels, type World } from "./wal-world.ts";
 
 /** Users of the log at one owner. */
 export interface WalUser {
+  /** Creates the vchannels, unless they are there. */
+  createVchannels(): void;
   /** Asks for something, and waits if much is under way. */
   step(): Promise<void>;
   /** Resolves when all that was asked for has an outcome. */
@@ -22,6 +26,7 @@ export interface WalUser {
 
 const encoder = new TextEncoder();
 const noBytes: Uint8Array = new Uint8Array(0);
+const oneRow: Uint8Array = toBinary(InsertHeaderSchema, create(InsertHeaderSchema, { rows: 1 }));
 
 /** Errors by which an owner says that it is none any more. */
 const goneCodes = ["CHANNEL_FENCED", "ON_SHUTDOWN"] as const;
@@ -56,6 +61,16 @@ export function createWalUser(world: World, wal: Wal): WalUser {
     tell({ kind: "failed", op, code });
   }
 
+  function createVchannels(): void {
+    for (const vchannel of vchannels) {
+      const op = world.ops++;
+      const name = `creation of ${vchannel}`;
+      tell({ kind: "append", op, term, names: [name], key: name });
+      const creation = messageOf(name, vchannel, createCollection);
+      void watch(op, wal.append([creation], { idempotencyKey: name, whenFull: "wait" }), []);
+    }
+  }
+
   function append(): void {
     const retry = chance(random, 0.4) ? takeRetry() : undefined;
     const { names, key, vchannel, txn } = retry ?? newAppend();
@@ -76,7 +91,7 @@ export function createWalUser(world: World, wal: Wal): WalUser {
     const isAlone = names.length === 1 && txn === 0n && retry === undefined && chance(random, 0.1);
     const type = isAlone ? manualFlush : insert;
     const messages = names.map((name) => messageOf(name, vchannel, type));
-    const expected = ["RESOURCE_EXHAUSTED"];
+    const expected = ["RESOURCE_EXHAUSTED", "VCHANNEL_NOT_EXIST"];
     if (txn !== 0n) expected.push("TRANSACTION_EXPIRED", "INVALID_TRANSACTION_STATE");
     void watch(op, wal.append(messages, options), expected);
   }
@@ -105,7 +120,7 @@ export function createWalUser(world: World, wal: Wal): WalUser {
       world.txns.push({ txn: result.txn, vchannel });
       return result;
     });
-    void watch(op, begun, ["RESOURCE_EXHAUSTED"]);
+    void watch(op, begun, ["RESOURCE_EXHAUSTED", "VCHANNEL_NOT_EXIST"]);
   }
 
   async function end(): Promise<void> {
@@ -164,6 +179,7 @@ export function createWalUser(world: World, wal: Wal): WalUser {
   }
 
   return {
+    createVchannels,
     async step() {
       const dice = below(random, 100);
       if (dice < 70) append();
@@ -182,5 +198,6 @@ export function createWalUser(world: World, wal: Wal): WalUser {
 const aborted = new Error("a user has given up");
 
 function messageOf(name: string, vchannel: string, type: number): WalMessage {
-  return { type, vchannel, header: noBytes, payload: encoder.encode(name) };
+  const header = type === insert ? oneRow : noBytes;
+  return { type, vchannel, header, payload: encoder.encode(name) };
 }

@@ -19,6 +19,8 @@ export interface WalHistoryOptions {
   backends: readonly LogBackend[];
   random: Random;
   clock: VirtualClock;
+  /** Vchannels are created before they are written, and inserts belong to segments. */
+  segments: boolean;
   /** Makes appends be refused for lack of room until the function that it answers is called. */
   fill?: (() => Promise<() => void> | (() => void)) | undefined;
 }
@@ -67,6 +69,9 @@ export interface World extends WalHistoryOptions, Stage {
   messages: number;
   readers: number;
 }
+
+/** How many rows a segment takes, if there are segments. An insert has one. */
+export const segmentRows = 7;
 
 /** The vchannels that are written to. */
 export const vchannels: readonly string[] = ["a", "b", "c"];

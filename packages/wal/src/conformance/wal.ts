@@ -13,9 +13,11 @@ import { openWal } from "../open-wal.ts";
 import { openWalReader } from "../read/mod.ts";
 import type { WalMessage } from "../record-batch.ts";
 import type { Wal } from "../wal.ts";
+import { checkSegments } from "./check/segments.ts";
 import { checkHistory } from "./checker.ts";
 import type { LogBackendHarness } from "./harness.ts";
 import { runWalHistory } from "./wal-history.ts";
+import { segmentRows } from "./wal-world.ts";
 
 const pchannel = "conformance-dml_0";
 const encoder = new TextEncoder();
@@ -54,9 +56,11 @@ export function describeWal(name: string, harness: LogBackendHarness): void {
           backends: [backend, other],
           random: createSeededRandom(seed),
           clock: createVirtualClock(),
+          segments: seed % 2 === 1,
           fill: harness.fill,
         });
         expect(checkHistory(history, { ordered: false })).toEqual([]);
+        if (seed % 2 === 1) expect(checkSegments(history, segmentRows)).toEqual([]);
       });
     }
 

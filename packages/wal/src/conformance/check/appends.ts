@@ -47,7 +47,8 @@ function checkAttempts(append: Append, report: Report): void {
       const places = `${describePlace(first.id)} and then at ${describePlace(ack.id)}`;
       report("doubled", `${describeOperation(operation)} was acknowledged at ${places}`);
     }
-    if (ack.duplicate && append.attempts[0] === operation) {
+    const others = append.attempts.filter((other) => other !== operation);
+    if (ack.duplicate && others.every(({ outcome }) => outcome === "failed")) {
       report("invented", `${describeOperation(operation)} is called a duplicate of nothing`);
     }
     if (ack.duplicate) continue;
