@@ -92,7 +92,8 @@ test("values of every kind are taken, as a file and as a variable give them", as
       "coord.balancer.allowRebalance": "off",
       "s3.pathStyle": true,
       "coord.balancer.vchannelFair.tolerance": "0.25",
-      coordinators: "http://a:1, http://b:2",
+      coordinators: "http://a:1/, http://b:2,http://a:1",
+      "node.advertise": "https://node:1/",
       "proxy.listen": 8530,
     },
   });
@@ -103,6 +104,7 @@ test("values of every kind are taken, as a file and as a variable give them", as
     "s3.pathStyle": true,
     "coord.balancer.vchannelFair.tolerance": 0.25,
     coordinators: ["http://a:1", "http://b:2"],
+    "node.advertise": "https://node:1",
     "proxy.listen": "8530",
   });
 });
@@ -114,10 +116,10 @@ test("all that is wrong is told at once, and secrets are not", async () => {
     flags: { "s3.secretAccessKey": ["hidden"] },
   });
   expect(message.split("; ")).toEqual([
-    "--set: s3.secretAccessKey: must be a key",
-    'millrace.yaml:3: log.level: must be debug, info, warn or error, got "loud"',
     'millrace.yaml:2: coord.lease: must be 500ms to 5m, got "never"',
     'MILLRACE_NODE_FLUSH_ROWS: node.flush.rows: must be 1 to 1000000000, got "many"',
+    "--set: s3.secretAccessKey: must be a key",
+    'millrace.yaml:3: log.level: must be debug, info, warn or error, got "loud"',
   ]);
 });
 

@@ -12,7 +12,7 @@ import { lockFolder } from "@millrace/storage/file";
 import { HandlerService, ManagerService } from "@millrace/types/gen";
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
-import { parseBaseUrls, parseListenAddress } from "../options.ts";
+import { parseListenAddress } from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
 import { readNodeId } from "../wiring/data-folder.ts";
 import { openLogBackend } from "../wiring/log-backend.ts";
@@ -43,8 +43,7 @@ async function runNode({ io, config, current, logger }: ServiceContext): Promise
     const store = closers.add(await openObjectStore(config.store ?? "", access));
     const backend = closers.add(openLogBackend(config, data));
     const { transportFor } = closers.add(createTransportPool());
-    const addresses = parseBaseUrls(config.coordinators.join(","));
-    const coord = createActiveTransport({ addresses, transportFor, clock });
+    const coord = createActiveTransport({ addresses: config.coordinators, transportFor, clock });
     const node = createNode({
       ...nodeOptionsOf(current),
       ...{ nodeId, address, coord, backend, store, clock, random, logger },

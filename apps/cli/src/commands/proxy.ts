@@ -9,7 +9,7 @@ import { createActiveTransport } from "@millrace/rpc";
 import { createTransportPool } from "@millrace/rpc/node";
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
-import { parseBaseUrls, parseListenAddress } from "../options.ts";
+import { parseListenAddress } from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
 import { serve } from "../wiring/serve.ts";
 import type { ServiceContext } from "../wiring/service-context.ts";
@@ -26,8 +26,7 @@ async function runProxy({ io, config, current, logger }: ServiceContext): Promis
   const closers = createClosers();
   try {
     const { transportFor } = closers.add(createTransportPool());
-    const addresses = parseBaseUrls(config.coordinators.join(","));
-    const coord = createActiveTransport({ addresses, transportFor, clock });
+    const coord = createActiveTransport({ addresses: config.coordinators, transportFor, clock });
     const shared = { transportFor, clock, random, logger };
     const proxy = closers.add(createProxy({ ...proxyOptionsOf(current), coord, ...shared }));
     await serve({

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { parseBaseUrl, parseBaseUrls, parseListenAddress } from "../options.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
 /** A kind of values. */
@@ -84,16 +85,13 @@ export function choice<T extends string>(...words: readonly T[]): Kind<T> {
   };
 }
 
-/** Text that `accepts` does not throw for. */
-export function text(
-  expects: string,
-  accepts: (text: string) => unknown = () => undefined,
-): Kind<string> {
+/** Text; one that `parse` throws for is refused. */
+export function text(expects: string, parse: (text: string) => unknown = String): Kind<string> {
   return {
     expects,
     read(raw) {
       const value = textOf(raw);
-      return value && succeeds(() => accepts(value)) ? value : undefined;
+      return value && attempt(() => parse(value)) !== undefined ? value : undefined;
     },
     show: withoutPassword,
     plain: withoutPassword,
@@ -101,20 +99,24 @@ export function text(
   };
 }
 
-/** A list of texts, or one text with commas between them. */
-export function texts(
-  expects: string,
-  accepts: (text: string) => unknown,
-): Kind<readonly string[]> {
+/** Where to serve, as `HOST:PORT`. */
+export function listenAddress(): Kind<string> {
+  return text("HOST:PORT, such as 127.0.0.1:8530", parseListenAddress);
+}
+
+/** An http or https URL; it is kept without a slash at its end. */
+export function url(): Kind<string> {
   return {
-    expects,
-    read(raw) {
-      const all: readonly unknown[] = Array.isArray(raw) ? raw : (textOf(raw)?.split(",") ?? []);
-      const trimmed = all.map((one) => textOf(one)?.trim() ?? "");
-      if (trimmed.length === 0) return undefined;
-      if (!trimmed.every((one) => succeeds(() => accepts(one)))) return undefined;
-      return [...new Set(trimmed)];
-    },
+    ...text("a URL, such as http://127.0.0.1:8530"),
+    read: (raw) => attempt(() => parseBaseUrl(textOf(raw) ?? "")),
+  };
+}
+
+/** A list of URLs, or one text with commas between them. */
+export function urls(): Kind<readonly string[]> {
+  return {
+    expects: "one or several URLs, such as http://127.0.0.1:8531",
+    read: (raw) => attempt(() => parseBaseUrls(Array.isArray(raw) ? raw.join(",") : `${raw}`)),
     show: (value) => value.map(withoutPassword).join(","),
     plain: (value) => value.map(withoutPassword),
     secret: false,
@@ -157,12 +159,11 @@ function textOf(raw: unknown): string | undefined {
   return typeof raw === "number" ? String(raw) : undefined;
 }
 
-function succeeds(step: () => unknown): boolean {
+function attempt<T>(step: () => T): T | undefined {
   try {
-    step();
-    return true;
+    return step();
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -4,12 +4,20 @@
  * @module
  */
 
-import { parseBaseUrl, parseListenAddress } from "../../options.ts";
 import { parseMetaSpec } from "../../wiring/meta-store.ts";
-import { choice, count, duration, fraction, secret, text, toggle } from "../kinds.ts";
+import {
+  choice,
+  count,
+  duration,
+  fraction,
+  listenAddress,
+  secret,
+  text,
+  toggle,
+  url,
+} from "../kinds.ts";
 import { optional, type ServiceName, setting } from "../setting.ts";
 import { day, hour, minute, second } from "../units.ts";
-import { listenExpects, urlExpects } from "./expects.ts";
 
 const coord: readonly ServiceName[] = ["coord"];
 const all: readonly ServiceName[] = ["standalone", "coord"];
@@ -18,17 +26,15 @@ const all: readonly ServiceName[] = ["standalone", "coord"];
 export const coordSettings = {
   "coord.listen": setting(
     coord,
-    text(listenExpects, parseListenAddress),
+    listenAddress(),
     "127.0.0.1:8531",
     "Where to serve, HOST:PORT. Port 0 picks a free one.",
     { flag: "--listen <address>" },
   ),
-  "coord.advertise": optional(
-    coord,
-    text(urlExpects, parseBaseUrl),
-    "How others reach the coordinator: a URL.",
-    { flag: "--advertise <url>", unset: "by coord.listen" },
-  ),
+  "coord.advertise": optional(coord, url(), "How others reach the coordinator: a URL.", {
+    flag: "--advertise <url>",
+    unset: "by coord.listen",
+  }),
   "coord.meta": setting(
     coord,
     text(

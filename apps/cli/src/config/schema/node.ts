@@ -7,12 +7,19 @@
 import { defaultSealLimits } from "@millrace/flusher";
 import { defaultRetention } from "@millrace/node";
 import { defaultPressureLimits } from "@millrace/wal";
-import { parseBaseUrl, parseListenAddress } from "../../options.ts";
 import { parseLogSpec } from "../../wiring/log-backend.ts";
-import { count, duration, fraction, size, sizeOrUnlimited, text } from "../kinds.ts";
+import {
+  count,
+  duration,
+  fraction,
+  listenAddress,
+  size,
+  sizeOrUnlimited,
+  text,
+  url,
+} from "../kinds.ts";
 import { optional, type ServiceName, setting } from "../setting.ts";
 import { day, gib, hour, kib, mib, minute, second, tib } from "../units.ts";
-import { listenExpects, urlExpects } from "./expects.ts";
 
 const node: readonly ServiceName[] = ["node"];
 const all: readonly ServiceName[] = ["standalone", "node"];
@@ -21,17 +28,15 @@ const all: readonly ServiceName[] = ["standalone", "node"];
 export const nodeSettings = {
   "node.listen": setting(
     node,
-    text(listenExpects, parseListenAddress),
+    listenAddress(),
     "127.0.0.1:8532",
     "Where to serve, HOST:PORT. Port 0 picks a free one.",
     { flag: "--listen <address>" },
   ),
-  "node.advertise": optional(
-    node,
-    text(urlExpects, parseBaseUrl),
-    "How others reach the node: a URL.",
-    { flag: "--advertise <url>", unset: "by node.listen" },
-  ),
+  "node.advertise": optional(node, url(), "How others reach the node: a URL.", {
+    flag: "--advertise <url>",
+    unset: "by node.listen",
+  }),
   "node.data": setting(
     node,
     text("a folder"),

@@ -5,11 +5,9 @@
  */
 
 import { proxyLimits } from "@millrace/proxy";
-import { parseListenAddress } from "../../options.ts";
-import { count, duration, size, text } from "../kinds.ts";
+import { count, duration, listenAddress, size, text } from "../kinds.ts";
 import { type ServiceName, setting } from "../setting.ts";
 import { gib, hour, kib, mib } from "../units.ts";
-import { listenExpects } from "./expects.ts";
 
 const all: readonly ServiceName[] = ["standalone", "proxy"];
 const standard = proxyLimits();
@@ -18,7 +16,7 @@ const standard = proxyLimits();
 export const proxySettings = {
   "proxy.listen": setting(
     ["proxy"],
-    text(listenExpects, parseListenAddress),
+    listenAddress(),
     "127.0.0.1:8530",
     "Where to serve, HOST:PORT. Port 0 picks a free one.",
     { flag: "--listen <address>" },
@@ -92,7 +90,7 @@ export const proxySettings = {
 export const standaloneSettings = {
   "standalone.listen": setting(
     ["standalone"],
-    text(listenExpects, parseListenAddress),
+    listenAddress(),
     "127.0.0.1:8530",
     "Where to serve, HOST:PORT. Port 0 picks a free one.",
     { flag: "--listen <address>" },

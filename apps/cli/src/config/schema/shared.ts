@@ -4,12 +4,10 @@
  * @module
  */
 
-import { parseBaseUrl } from "../../options.ts";
 import { parseStoreSpec } from "../../wiring/object-store.ts";
-import { choice, count, duration, secret, text, texts, toggle } from "../kinds.ts";
+import { choice, count, duration, secret, text, toggle, url, urls } from "../kinds.ts";
 import { optional, type ServiceName, serviceNames, setting } from "../setting.ts";
 import { hour, second } from "../units.ts";
-import { urlExpects } from "./expects.ts";
 
 const callers: readonly ServiceName[] = ["node", "proxy"];
 const writers: readonly ServiceName[] = ["standalone", "node"];
@@ -17,20 +15,17 @@ const storing: readonly ServiceName[] = ["standalone", "coord", "node"];
 
 /** Settings of several services. */
 export const sharedSettings = {
-  coordinators: setting<readonly string[]>(
-    callers,
-    texts("one or several URLs, such as http://127.0.0.1:8531", parseBaseUrl),
-    [],
-    "Where coordinators serve.",
-    { flag: "--coord <urls>", requiredBy: callers },
-  ),
+  coordinators: setting<readonly string[]>(callers, urls(), [], "Where coordinators serve.", {
+    flag: "--coord <urls>",
+    requiredBy: callers,
+  }),
   store: optional(
     writers,
     text("file:DIR or s3://bucket/prefix", parseStoreSpec),
     "Where tables and snapshots lie: file:DIR or s3://bucket/prefix.",
     { flag: "--store <spec>", requiredBy: ["node"], unset: "file:DATA/store in standalone" },
   ),
-  "s3.endpoint": optional(storing, text(urlExpects, parseBaseUrl), "The S3 server.", {
+  "s3.endpoint": optional(storing, url(), "The S3 server.", {
     flag: "--s3-endpoint <url>",
     unset: "AWS",
   }),
