@@ -31,10 +31,16 @@ export interface SpawnOptions {
   onStdout?: (line: string) => void;
 }
 
+/** The environment of the tests, without what is meant for the tests alone. */
+function surroundings(): NodeJS.ProcessEnv {
+  const variables = Object.entries(process.env);
+  return Object.fromEntries(variables.filter(([name]) => !name.startsWith("MILLRACE_TEST_")));
+}
+
 /** Starts `millrace` with arguments. */
 export function spawnMillrace(args: readonly string[], options: SpawnOptions = {}): ChildProcess {
   const child = spawn(process.execPath, ["--conditions=source", entry, ...args], {
-    env: { ...process.env, ...options.env },
+    env: { ...surroundings(), ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
   });
   child.stdin?.on("error", () => undefined);

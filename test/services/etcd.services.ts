@@ -3,6 +3,7 @@ import { systemClock, systemRandom } from "@millrace/types/node";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { call, callUntilDone } from "../harness/client.ts";
 import { freePort, startProcesses } from "../harness/cluster.ts";
+import { expectFailover } from "../harness/failover.ts";
 import { run, startService } from "../harness/process.ts";
 import { tailRows } from "../harness/tail.ts";
 import { createTempFolder } from "../harness/temp.ts";
@@ -76,6 +77,11 @@ test("rows go on over kill -9 of etcd, of a node and of the coordinator, each ex
   expect(await meta.get("coord/active")).toBeUndefined();
   expect((await meta.list("")).length).toBeGreaterThan(0);
   await meta.close();
+});
+
+test("another coordinator takes over from one that is killed, and from one that is paused", async () => {
+  await using temp = await createTempFolder();
+  await expectFailover({ folder: temp.path, meta: metaAt("failover") });
 });
 
 test("a coordinator whose user etcd does not know says so in one line, without the password", async () => {
