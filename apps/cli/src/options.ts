@@ -71,6 +71,15 @@ export function parseBaseUrls(text: string): string[] {
   return [...new Set(text.split(",").map((url) => parseBaseUrl(url.trim())))];
 }
 
+/** `*`, or origins such as `https://app.example`, with commas between them. Throws `InvalidArgumentError`. */
+export function parseOrigins(text: string): string[] {
+  const origins = text.split(",").map((origin) => origin.trim());
+  if (origins.every((origin) => origin === "*" || URL.parse(origin)?.origin === origin)) {
+    return [...new Set(origins)];
+  }
+  throw new InvalidArgumentError("Give *, or origins such as https://app.example.");
+}
+
 /** An integer within bounds. The parser throws `InvalidArgumentError`. */
 export function parseInteger(least: number, most: number): (text: string) => number {
   return (text) => {

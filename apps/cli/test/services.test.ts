@@ -87,6 +87,22 @@ test("coordinator, node and proxy as services of their own make a cluster", asyn
   });
 });
 
+test("pages of the origins that are set may call", async () => {
+  const origins = ["--set", "http.origins=https://app.example"];
+  await withService(["standalone", "--wal", "memory", ...origins], async (url) => {
+    const allowedFor = async (origin: string): Promise<string | null> => {
+      const answer = await fetch(`${url}/millrace.v1.ProxyService/ListCollections`, {
+        method: "POST",
+        headers: { origin, "content-type": "application/json" },
+        body: "{}",
+      });
+      return answer.headers.get("access-control-allow-origin");
+    };
+    expect(await allowedFor("https://app.example")).toBe("https://app.example");
+    expect(await allowedFor("https://other.example")).toBeNull();
+  });
+});
+
 test("a node keeps its id", async () => {
   const folder = await tempFolder();
   const id = await readNodeId(folder, systemRandom);

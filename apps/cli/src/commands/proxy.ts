@@ -30,7 +30,7 @@ async function runProxy({ io, config, current, logger }: ServiceContext): Promis
     const shared = { transportFor, clock, random, logger };
     const proxy = closers.add(createProxy({ ...proxyOptionsOf(current), coord, ...shared }));
     await serve({
-      ...{ io, logger },
+      ...{ io, logger, origins: config["http.origins"] },
       address: parseListenAddress(config["proxy.listen"]),
       routes: proxy.routes,
       services: proxyServices,

@@ -69,7 +69,7 @@ export function settingsOf(service: ServiceName): [string, Setting<unknown>][] {
 
 /** What is in force if nothing is given, as it is shown; may be empty. */
 export function showStandard({ kind, standard, unset }: Setting<unknown>): string {
-  return standard === undefined ? unset : kind.show(standard);
+  return (standard === undefined ? "" : kind.show(standard)) || unset;
 }
 
 function helpOf(setting: Setting<unknown>): string {

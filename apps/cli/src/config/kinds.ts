@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseBaseUrl, parseBaseUrls, parseListenAddress } from "../options.ts";
+import { parseBaseUrl, parseBaseUrls, parseListenAddress, parseOrigins } from "../options.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
 /** A kind of values. */
@@ -112,11 +112,23 @@ export function url(): Kind<string> {
   };
 }
 
-/** A list of URLs, or one text with commas between them. */
+/** URLs: a list, or one text with commas between them. */
 export function urls(): Kind<readonly string[]> {
+  return list("one or several URLs, such as http://127.0.0.1:8531", parseBaseUrls);
+}
+
+/** Origins of pages: a list, or one text with commas between them; `*` is all. */
+export function origins(): Kind<readonly string[]> {
+  return list("*, or origins such as https://app.example", parseOrigins);
+}
+
+function list(
+  expects: string,
+  parse: (text: string) => readonly string[],
+): Kind<readonly string[]> {
   return {
-    expects: "one or several URLs, such as http://127.0.0.1:8531",
-    read: (raw) => attempt(() => parseBaseUrls(Array.isArray(raw) ? raw.join(",") : `${raw}`)),
+    expects,
+    read: (raw) => attempt(() => parse(Array.isArray(raw) ? raw.join(",") : `${raw}`)),
     show: (value) => value.map(withoutPassword).join(","),
     plain: (value) => value.map(withoutPassword),
     secret: false,

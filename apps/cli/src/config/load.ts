@@ -112,9 +112,9 @@ function givenByVariable(name: string, env: ConfigSources["env"]): Given | undef
  */
 function unknownVariables(env: ConfigSources["env"]): string[] {
   const known = new Set([...schema].map(([path, setting]) => variableOf(path, setting)));
+  const sections = [...schema.keys()].map((path) => path.split(".", 1)[0]?.toUpperCase());
   return Object.keys(env).flatMap((name) => {
-    if (!name.startsWith("MILLRACE_") || known.has(name)) return [];
-    if (!/_(?:NODE|COORD|PROXY|STANDALONE|S3|ETCD|LOG)_/.test(name)) return [];
+    if (known.has(name) || !sections.includes(/^MILLRACE_([^_]+)_/.exec(name)?.[1])) return [];
     if (/_(?:SERVICE_HOST|SERVICE_PORT|PORT)(?:_|$)/.test(name)) return [];
     const meant = hint(name, known);
     return meant === "" ? [] : [`${name}: there is no such setting${meant}`];

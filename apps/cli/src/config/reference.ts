@@ -32,9 +32,10 @@ function rowOf(path: string, setting: Setting<unknown>): string {
   const flag = flagName(setting);
   const names = [path, ...(flag ? [flag] : []), variableOf(path, setting)];
   const standard = showStandard(setting);
+  const isValue = standard !== setting.unset;
   const cells = [
     names.map((name) => `\`${name}\``).join("<br>"),
-    setting.standard === undefined ? standard : `\`${standard}\``,
+    isValue ? `\`${standard}\`` : standard,
     kind.expects,
     services.length === serviceNames.length ? "all" : services.join(", "),
     hot ? `${doc} *Hot.*` : doc,

@@ -35,6 +35,8 @@ export interface ServeOptions {
   routes: Routes;
   /** What the routes answer, for health and reflection. */
   services: readonly DescService[];
+  /** Origins whose pages may call. Default: none. */
+  origins?: readonly string[];
   logger: Logger;
   /** Called when the port is open, with the URL it has; the service is ready when it resolves. */
   start: (url: string) => Promise<void>;
@@ -54,7 +56,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   const health = { serving: () => serving, clock: io.clock };
   const routes = withHealthAndReflection(options.routes, services, health);
   const app = createApp({ routes, logger });
-  const listener = await listen({ routes, app, ...address, logger });
+  const origins = options.origins ?? [];
+  const listener = await listen({ routes, app, ...address, origins, logger });
   const failed = options.failed ?? new AbortController().signal;
   const end = AbortSignal.any([io.signal, failed]);
   const ended = new Promise<void>((resolve) => {

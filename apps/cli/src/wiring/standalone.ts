@@ -40,7 +40,11 @@ export async function runStandalone(service: ServiceContext): Promise<void> {
     closers.defer(() => lock.release());
     const listen = await withPort(parseListenAddress(config["standalone.listen"]));
     const cluster = await openCluster({ ...service, data, closers, listen });
-    await serve({ ...{ io, logger }, address: listen, ...cluster });
+    await serve({
+      ...{ io, logger, origins: config["http.origins"] },
+      address: listen,
+      ...cluster,
+    });
   } finally {
     await closers.close();
   }

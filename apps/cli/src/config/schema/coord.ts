@@ -102,7 +102,7 @@ export const coordSettings = {
     all,
     duration(100, hour),
     minute,
-    "How often placement is looked at when nothing happens.",
+    "How often placement is looked at when nothing happens. A change counts after the look that is next.",
     { hot: true },
   ),
   "coord.balancer.operationTimeout": setting(

@@ -5,7 +5,7 @@
  */
 
 import { parseStoreSpec } from "../../wiring/object-store.ts";
-import { choice, count, duration, secret, text, toggle, url, urls } from "../kinds.ts";
+import { choice, count, duration, origins, secret, text, toggle, url, urls } from "../kinds.ts";
 import { optional, type ServiceName, serviceNames, setting } from "../setting.ts";
 import { hour, second } from "../units.ts";
 
@@ -52,6 +52,13 @@ export const sharedSettings = {
   "s3.sessionToken": optional(storing, secret("a token"), "The token of a temporary key.", {
     variable: "AWS_SESSION_TOKEN",
   }),
+  "http.origins": setting<readonly string[]>(
+    ["standalone", "proxy"],
+    origins(),
+    [],
+    "Origins whose pages may call from a browser. `*` is all.",
+    { unset: "none" },
+  ),
   "log.level": setting(
     serviceNames,
     choice("debug", "info", "warn", "error"),
