@@ -180,9 +180,15 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
   function startExclusive(append: PendingAppend, release: () => void): Promise<AppendResult> {
     const rollbacks = rollBackOpen(state, firstOf(append).vchannel);
-    append.companions = () => rollbacks;
+    let claimed = false;
+    append.companions = () => {
+      claimed = true;
+      return rollbacks;
+    };
     append.mostMessages += rollbacks?.appends.length ?? 0;
     append.settled = () => {
+      // It has failed before its batch was formed.
+      if (!claimed) rollbacks?.failed();
       release();
       onSettled(append);
     };
