@@ -52,7 +52,7 @@ export interface Lead {
 /** Waits until no other coordinator leads, takes the lead, and makes all that is saved its own. */
 export async function takeLead(options: LeadershipOptions): Promise<Lead> {
   const { meta, leaseMs, exclusive, clock, signal } = options;
-  const pollMs = Math.min(500, leaseMs / 10);
+  const pollMs = Math.min(500, leaseMs / 6);
   const value = new TextEncoder().encode(options.address);
   for (;;) {
     signal.throwIfAborted();

@@ -329,6 +329,20 @@ test("one coordinator leads, the others say where it is and follow when it gives
   expect(cluster.clock.pending).toBe(0);
 });
 
+test("a coordinator waits for a MetaStore that is away when it starts", async () => {
+  const cluster = createCluster();
+  const { get } = cluster.meta;
+  cluster.meta.get = async () => {
+    throw new MillraceError("UNAVAILABLE", "the store is away");
+  };
+  const starting = cluster.startCoord({ exclusive: false });
+  await cluster.advance(10_000);
+  cluster.meta.get = get;
+  const coord = await cluster.settle(starting);
+  expect(coord.isActive()).toBe(true);
+  await coord.close();
+});
+
 test("a coordinator that has lost its lead stops at once, and leads again when it can", async () => {
   const cluster = createCluster();
   const ends: AbortController[] = [];
