@@ -17,7 +17,12 @@ test("sections, paths with dots, lists, aliases and nothing at all", () => {
   expect(given("# nothing yet\nnode:\n  flush:\n")).toEqual({});
   expect(given("node: {flush: {bytes: 1MiB}}\nnode.flush.rows: 7\n")).toEqual({
     "node.flush.bytes": "1MiB",
-    "node.flush.rows": 7,
+    "node.flush.rows": "7",
+  });
+  expect(given("etcd.password: 007\nstore: '8'\ns3.pathStyle: true\n")).toEqual({
+    "etcd.password": "007",
+    store: "8",
+    "s3.pathStyle": "true",
   });
   expect(given("coordinators:\n  - http://a:1\n  - http://b:2\n")).toEqual({
     coordinators: ["http://a:1", "http://b:2"],

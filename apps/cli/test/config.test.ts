@@ -31,8 +31,8 @@ test("sizes and durations have units of people, or are plain numbers", () => {
   expect(["64MiB", "64 MiB", "1.5kib", "2MB", "7", "7B", "1TiB"].map(parseSize)).toEqual([
     ...[64 * 1024 ** 2, 64 * 1024 ** 2, 1536, 2_000_000, 7, 7, 1024 ** 4],
   ]);
-  expect(["10s", "500ms", "1.5h", "1h30m", "1d", "250", "2 m"].map(parseDuration)).toEqual([
-    ...[10_000, 500, 5_400_000, 5_400_000, 86_400_000, 250, 120_000],
+  expect(["10s", "500ms", "1.5h", "1h30m", "1d", "250", "2 m", "1.1s"].map(parseDuration)).toEqual([
+    ...[10_000, 500, 5_400_000, 5_400_000, 86_400_000, 250, 120_000, 1100],
   ]);
   for (const text of ["", "MiB", "64MiBs", "-1", "1e3", "1.MiB", "64M", "1 2"]) {
     expect([text, parseSize(text)]).toEqual([text, undefined]);
@@ -96,7 +96,7 @@ test("values of every kind are taken, as a file and as a variable give them", as
       "coord.balancer.vchannelFair.tolerance": "0.25",
       coordinators: "http://a:1/, http://b:2,http://a:1",
       "node.advertise": "https://node:1/",
-      "proxy.listen": 8530,
+      "proxy.listen": "8530",
       "http.origins": ["https://app.example", "http://localhost:5173"],
     },
   });

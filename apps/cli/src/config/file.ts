@@ -86,10 +86,12 @@ function isNothing(node: Node | null): boolean {
 
 /** A scalar, or a list of scalars; anything else is no value of any setting. */
 function rawOf(node: Node | null, resolve: (node: unknown) => Node | null): unknown {
-  if (isScalar(node)) return node.value;
-  if (!isSeq(node)) return {};
-  return node.items.map((item) => {
-    const one = resolve(item);
-    return isScalar(one) ? one.value : {};
-  });
+  if (isSeq(node)) return node.items.map((item) => scalarOf(resolve(item)));
+  return scalarOf(node);
+}
+
+/** As it is written: a password of digits is not a number. */
+function scalarOf(node: Node | null): unknown {
+  if (!isScalar(node)) return {};
+  return typeof node.value === "string" ? node.value : (node.source ?? node.value);
 }

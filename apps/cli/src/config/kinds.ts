@@ -12,8 +12,8 @@ export interface Kind<T> {
   /** What a value must be, such as `64 KiB to 64 MiB`. */
   readonly expects: string;
   /**
-   * Reads what a file (a number, a boolean, text or a list) or a variable or a flag (text) gives;
-   * `undefined` if it is no such value.
+   * Reads what a file (text or a list of texts), a variable or a flag (text, or `true`) gives; `undefined`
+   * if it is no such value.
    */
   read(raw: unknown): T | undefined;
   /** As it may be written in a file. */
@@ -90,8 +90,8 @@ export function text(expects: string, parse: (text: string) => unknown = String)
   return {
     expects,
     read(raw) {
-      const value = textOf(raw);
-      return value && attempt(() => parse(value)) !== undefined ? value : undefined;
+      if (typeof raw !== "string" || raw === "") return undefined;
+      return attempt(() => parse(raw)) === undefined ? undefined : raw;
     },
     show: withoutPassword,
     plain: withoutPassword,
@@ -108,7 +108,7 @@ export function listenAddress(): Kind<string> {
 export function url(): Kind<string> {
   return {
     ...text("a URL, such as http://127.0.0.1:8530"),
-    read: (raw) => attempt(() => parseBaseUrl(textOf(raw) ?? "")),
+    read: (raw) => attempt(() => parseBaseUrl(String(raw))),
   };
 }
 
@@ -162,13 +162,7 @@ function numeric(
 }
 
 function parseDecimal(text: string): number | undefined {
-  return /^\d{1,15}(?:\.\d{1,15})?$/.test(text.trim()) ? Number(text) : undefined;
-}
-
-/** Text; a file may give a port, or a name of digits, as a number. */
-function textOf(raw: unknown): string | undefined {
-  if (typeof raw === "string") return raw;
-  return typeof raw === "number" ? String(raw) : undefined;
+  return /^(?:\d{1,15}(?:\.\d{1,15})?|\.\d{1,15})$/.test(text) ? Number(text) : undefined;
 }
 
 function attempt<T>(step: () => T): T | undefined {

@@ -40,6 +40,8 @@ export interface LoadedConfig {
 const maxFileBytes = 1024 * 1024;
 /** How many problems an error lists. */
 const maxListed = 10;
+/** How much of a value an error shows, in characters. */
+const maxShown = 100;
 
 /**
  * Reads what a service is to run with. Throws an error of usage that lists what is unknown or
@@ -122,9 +124,10 @@ function unknownVariables(env: ConfigSources["env"]): string[] {
 }
 
 function impossible(path: string, { kind }: Setting<unknown>, { raw, place }: Given): string {
-  const shown = typeof raw === "string" ? withoutPassword(raw) : raw;
-  const got = kind.secret ? "" : `, got ${JSON.stringify(shown)}`;
-  return `${place}: ${path}: must be ${kind.expects}${got}`;
+  const problem = `${place}: ${path}: must be ${kind.expects}`;
+  if (kind.secret) return problem;
+  const shown = JSON.stringify(typeof raw === "string" ? withoutPassword(raw) : raw);
+  return `${problem}, got ${shown.length > maxShown ? `${shown.slice(0, maxShown)}…` : shown}`;
 }
 
 function missing(service: ServiceName, origins: LoadedConfig["origins"]): string[] {

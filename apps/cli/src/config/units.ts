@@ -64,7 +64,8 @@ export function parseDuration(text: string): number | undefined {
   for (const [, count, unit] of trimmed.matchAll(/([\d.]+) ?(ms|s|m|h|d)/g)) {
     ms += Number(count) * (durationUnits.find(([name]) => name === unit)?.[1] ?? 0);
   }
-  return ms;
+  // 1.1 s are a little more than 1100 ms in binary.
+  return Math.round(ms);
 }
 
 /** Milliseconds in the largest unit in which they are a whole number: `10s`. */
