@@ -262,7 +262,7 @@ function createWriter(world: World, log: Log, checksum: number): HistoryWriter {
       },
       (error) => {
         if (MillraceError.is(error, "RESOURCE_EXHAUSTED")) {
-          tell({ kind: "failed", op });
+          if (!error.maybeApplied) tell({ kind: "failed", op });
           refused = true;
           return;
         }

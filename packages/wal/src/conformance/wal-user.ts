@@ -67,7 +67,9 @@ export function createWalUser(world: World, wal: Wal): WalUser {
       const name = `creation of ${vchannel}`;
       tell({ kind: "append", op, term, names: [name], key: name });
       const creation = messageOf(name, vchannel, createCollection);
-      void watch(op, wal.append([creation], { idempotencyKey: name, whenFull: "wait" }), []);
+      void watch(op, wal.append([creation], { idempotencyKey: name, whenFull: "wait" }), [
+        "RESOURCE_EXHAUSTED",
+      ]);
     }
   }
 
