@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { isShared, parseLogSpec, parseMetaSpec, parseStoreSpec } from "../src/config/locations.ts";
 import {
   parseBaseUrl,
   parseBaseUrls,
@@ -7,9 +8,7 @@ import {
   parseListenAddress,
 } from "../src/options.ts";
 import { allCommands, createProgram } from "../src/program.ts";
-import { parseLogSpec } from "../src/wiring/log-backend.ts";
-import { isShared, parseMetaSpec } from "../src/wiring/meta-store.ts";
-import { openObjectStore, parseStoreSpec } from "../src/wiring/object-store.ts";
+import { openObjectStore } from "../src/wiring/object-store.ts";
 import { systemClock, systemRandom } from "@millrace/types/node";
 
 const program = createProgram({

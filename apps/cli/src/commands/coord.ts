@@ -7,10 +7,11 @@
 import { createCoord } from "@millrace/coord";
 import { createTransportPool } from "@millrace/rpc/node";
 import type { Command } from "commander";
+import { isShared, parseMetaSpec } from "../config/locations.ts";
 import type { Io } from "../io.ts";
 import { parseListenAddress } from "../options.ts";
 import { createClosers } from "../wiring/closers.ts";
-import { etcdAccessOf, isShared, openMetaStore, parseMetaSpec } from "../wiring/meta-store.ts";
+import { etcdAccessOf, openMetaStore } from "../wiring/meta-store.ts";
 import { s3AccessOf } from "../wiring/object-store.ts";
 import { localUrlOf, urlOf, withPort } from "../wiring/own-address.ts";
 import { coordServices, serve } from "../wiring/serve.ts";

@@ -15,47 +15,9 @@ import {
 import { createFileMetaStore } from "@millrace/storage/file";
 import type { Logger } from "@millrace/types";
 import { systemClock, systemRandom } from "@millrace/types/node";
-import { InvalidArgumentError } from "commander";
+import type { MetaSpec } from "../config/locations.ts";
 import type { Config } from "../config/schema/mod.ts";
-import { openObjectStore, resolveFolder, type S3Access } from "./object-store.ts";
-
-/** Where metadata is, as a setting says it. */
-export type MetaSpec =
-  | { type: "memory" }
-  | { type: "file"; dir: string }
-  /** Objects, for any number of processes: in a folder of this machine, or a bucket. */
-  | { type: "objects"; store: string }
-  | { type: "etcd"; endpoints: string[]; prefix: string };
-
-/**
- * Reads `file:DIR`, `shared:DIR`, `s3://bucket/prefix`, `etcd://HOST:PORT,HOST:PORT/PREFIX`, `etcds://…`
- * or `memory`. Throws `InvalidArgumentError`.
- */
-export function parseMetaSpec(text: string): MetaSpec {
-  if (text === "memory") return { type: "memory" };
-  const file = /^file:(.+)$/.exec(text);
-  if (file?.[1]) return { type: "file", dir: resolveFolder(file[1]) };
-  const shared = /^shared:(.+)$/.exec(text);
-  if (shared?.[1]) return { type: "objects", store: `file:${shared[1]}` };
-  if (/^s3:\/\/[^/]/.test(text)) return { type: "objects", store: text };
-  const etcd = /^etcd(s?):\/\/([^/@]+)\/?(.*)$/.exec(text);
-  if (etcd?.[2]) {
-    const withPort = (host: string): string => (/:\d+$/.test(host) ? host : `${host}:2379`);
-    const endpoints = etcd[2].split(",").map((host) => `http${etcd[1]}://${withPort(host)}`);
-    const prefix = (etcd[3] ?? "").replace(/\/+$/, "") || "millrace";
-    if (endpoints.every((endpoint) => URL.canParse(endpoint))) {
-      return { type: "etcd", endpoints, prefix };
-    }
-  }
-  throw new InvalidArgumentError(
-    "Give file:DIR, shared:DIR, s3://bucket/prefix, etcd://HOST:PORT/PREFIX, etcds://HOST:PORT/PREFIX or memory.",
-  );
-}
-
-/** `true` if other processes can use the store at the same time. */
-export function isShared(spec: MetaSpec): boolean {
-  return spec.type === "etcd" || spec.type === "objects";
-}
+import { openObjectStore, type S3Access } from "./object-store.ts";
 
 /** How etcd is reached, as in `EtcdMetaStoreOptions`. */
 export interface EtcdAccess {
@@ -73,7 +35,7 @@ export interface OpenMetaOptions {
   etcd?: EtcdAccess;
 }
 
-/** Opens the store; for this process alone unless it {@linkcode isShared}. */
+/** Opens the store; for this process alone unless others may share it. */
 export async function openMetaStore(
   spec: MetaSpec,
   options: OpenMetaOptions = {},

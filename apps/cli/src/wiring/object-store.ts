@@ -4,12 +4,11 @@
  * @module
  */
 
-import { isAbsolute, resolve } from "node:path";
 import { type ObjectStore, openS3ObjectStore, type S3Credentials } from "@millrace/storage";
 import { createFileObjectStore } from "@millrace/storage/file";
 import { type Logger, silentLogger } from "@millrace/types";
 import { systemClock, systemRandom } from "@millrace/types/node";
-import { InvalidArgumentError } from "commander";
+import { parseStoreSpec } from "../config/locations.ts";
 import type { Config } from "../config/schema/mod.ts";
 import { usageError } from "../errors.ts";
 
@@ -30,25 +29,6 @@ export interface OpenObjectStoreOptions {
   s3?: S3Access;
   /** Default: silent. */
   logger?: Logger;
-}
-
-/** Where an object store is, as a setting says it. */
-export type StoreSpec =
-  | { type: "file"; dir: string }
-  | { type: "s3"; bucket: string; prefix: string };
-
-/** Reads `file:DIR` or `s3://bucket/prefix`. Throws `InvalidArgumentError`. */
-export function parseStoreSpec(text: string): StoreSpec {
-  const file = /^file:(.+)$/.exec(text);
-  if (file?.[1]) return { type: "file", dir: resolveFolder(file[1]) };
-  const s3 = /^s3:\/\/([^/]+)\/?(.*)$/.exec(text);
-  if (s3?.[1]) return { type: "s3", bucket: s3[1], prefix: (s3[2] ?? "").replace(/\/+$/, "") };
-  throw new InvalidArgumentError("Give file:DIR or s3://bucket/prefix.");
-}
-
-/** A folder of a `file:` flag, also if it is written as a URL: `file:///data`. */
-export function resolveFolder(text: string): string {
-  return isAbsolute(text) ? resolve(`/${text.replace(/^\/+/, "")}`) : resolve(text);
 }
 
 /**

@@ -19,10 +19,11 @@ import {
 import { lockFolder } from "@millrace/storage/file";
 import { MillraceError } from "@millrace/types";
 import { HandlerService, ManagerService } from "@millrace/types/gen";
+import { parseLogSpec } from "../config/locations.ts";
 import type { Config } from "../config/schema/mod.ts";
 import { parseListenAddress, type ListenAddress } from "../options.ts";
 import { type Closers, createClosers } from "./closers.ts";
-import { openLogBackend, parseLogSpec } from "./log-backend.ts";
+import { openLogBackend } from "./log-backend.ts";
 import { openMetaStore } from "./meta-store.ts";
 import { openObjectStore, s3AccessOf } from "./object-store.ts";
 import { localUrlOf, withPort } from "./own-address.ts";

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { parseMetaSpec } from "../../wiring/meta-store.ts";
 import {
   choice,
   count,
@@ -16,6 +15,7 @@ import {
   toggle,
   url,
 } from "../kinds.ts";
+import { parseMetaSpec } from "../locations.ts";
 import { optional, type ServiceName, setting } from "../setting.ts";
 import { day, hour, minute, second } from "../units.ts";
 

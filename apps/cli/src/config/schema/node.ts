@@ -7,7 +7,6 @@
 import { defaultSealLimits } from "@millrace/flusher";
 import { defaultRetention } from "@millrace/node";
 import { defaultPressureLimits } from "@millrace/wal";
-import { parseLogSpec } from "../../wiring/log-backend.ts";
 import {
   count,
   duration,
@@ -18,6 +17,7 @@ import {
   text,
   url,
 } from "../kinds.ts";
+import { parseLogSpec } from "../locations.ts";
 import { optional, type ServiceName, setting } from "../setting.ts";
 import { day, gib, hour, kib, mib, minute, second, tib } from "../units.ts";
 

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { parseStoreSpec } from "../../wiring/object-store.ts";
 import { choice, count, duration, origins, secret, text, toggle, url, urls } from "../kinds.ts";
+import { parseStoreSpec } from "../locations.ts";
 import { optional, type ServiceName, serviceNames, setting } from "../setting.ts";
 import { hour, second } from "../units.ts";
 
