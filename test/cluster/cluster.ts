@@ -6,13 +6,14 @@
  */
 
 import { mkdir } from "node:fs/promises";
+import { createServer } from "node:net";
 import { join } from "node:path";
-import { freePort } from "../harness/cluster.ts";
 import { bucket, s3Environment } from "../services/environment.ts";
 import { type EtcdServer, startEtcd } from "../services/etcd.ts";
 import type { S3Server } from "../services/ceph-rgw.ts";
 import { createMember, type Member } from "./member.ts";
 import { createNetwork, type Network } from "./network.ts";
+import { inTime } from "./waiting.ts";
 
 /** A running cluster. */
 export interface ChaosCluster {
@@ -39,11 +40,11 @@ export interface ChaosClusterOptions {
   /** For all data and logs. */
   folder: string;
   /** Where tables lie; without it in a folder. */
-  s3?: S3Server;
+  s3?: S3Server | undefined;
   /** Called when a process ends though nobody asked for it. */
-  onEnded: (name: string, how: string) => void;
-  /** Added to the environment of processes, by name. */
-  env?: Record<string, Record<string, string>>;
+  onEnded: (how: string) => void;
+  /** Modules that processes load first, by name. */
+  preloads?: Readonly<{ [name: string]: readonly string[] }>;
 }
 
 /** What others call an etcd and an S3 server in the network. */
@@ -62,7 +63,7 @@ export async function startCluster(options: ChaosClusterOptions): Promise<ChaosC
   const network = createNetwork();
   const servers = new Map<string, number>([[etcdName, portOf(etcd.endpoints[0])]]);
   if (s3) servers.set(s3Name, portOf(s3.endpoints[0]));
-  for (const name of names) servers.set(name, await freePort());
+  for (const name of names) servers.set(name, await stablePort());
 
   const s3Env = s3 ? s3Environment(s3) : {};
   const coords = namesOf("coord").map((name) => `http://127.0.0.1:${servers.get(name)}`);
@@ -88,13 +89,13 @@ export async function startCluster(options: ChaosClusterOptions): Promise<ChaosC
       const port = servers.get(to);
       if (port !== undefined) routes[port] = (await network.link(name, to, port)).port;
     }
+    const imports = [preload, ...(options.preloads?.[name] ?? [])];
     return createMember({
       name,
       args: argsOf(name),
       env: {
         ...s3Env,
-        ...options.env?.[name],
-        NODE_OPTIONS: `--import ${preload}`,
+        NODE_OPTIONS: imports.map((url) => `--import ${url}`).join(" "),
         MILLRACE_TEST_ROUTES: JSON.stringify(routes),
       },
       url: `http://127.0.0.1:${servers.get(name)}`,
@@ -112,8 +113,11 @@ export async function startCluster(options: ChaosClusterOptions): Promise<ChaosC
   };
   try {
     // A coordinator leads before those come that ask for one.
-    await members[0]?.start();
-    await Promise.all(members.map((member) => member.start()));
+    const start = async (): Promise<void> => {
+      await members[0]?.start();
+      await Promise.all(members.map((member) => member.start()));
+    };
+    await inTime(60_000, "all processes are ready", start());
   } catch (error) {
     await destroy();
     throw error;
@@ -154,6 +158,23 @@ function namesOf(role: string): string[] {
 /** The role of a process, such as `node` of `node-1`. */
 export function roleOf(name: string): string {
   return name.replace(/-\d+$/, "");
+}
+
+let lastPort = 12_000 + (process.pid % 1000) * 10;
+
+/** A free port that no connection takes while its process is away: systems give those above 32767. */
+async function stablePort(): Promise<number> {
+  for (;;) {
+    const port = lastPort++;
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 function portOf(url = ""): number {

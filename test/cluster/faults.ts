@@ -84,8 +84,8 @@ export function createFaults(options: FaultsOptions): Faults {
       what: `pause ${member.name}`,
       concerns: member.name,
       ms: between(pauseMs.least, pauseMs.most),
-      begin: async () => member.pause(),
-      end: async () => member.resume(),
+      begin: async () => member.signal("SIGSTOP"),
+      end: async () => member.signal("SIGCONT"),
     };
   };
 

@@ -23,7 +23,7 @@ export interface MemberOptions {
   /** A file for all that it prints. */
   logFile: string;
   /** Called when it ends though nobody asked for it and it was ready. */
-  onEnded: (name: string, how: string) => void;
+  onEnded: (how: string) => void;
 }
 
 /** A process of a cluster. */
@@ -38,10 +38,8 @@ export interface Member {
   kill(): Promise<void>;
   /** SIGTERM; answers the exit code. SIGKILL, and an error, after 40 seconds. */
   stop(): Promise<number | null>;
-  /** SIGSTOP. */
-  pause(): void;
-  /** SIGCONT. */
-  resume(): void;
+  /** Sends a signal, such as SIGSTOP. */
+  signal(signal: NodeJS.Signals): void;
 }
 
 /** Creates a process that does not run yet. */
@@ -74,7 +72,7 @@ export function createMember(options: MemberOptions): Member {
     child = undefined;
     log.write(`--- ${name} ended with ${code ?? signal}\n`);
     if (!wanted) return;
-    if (wasReady) onEnded(name, `${name} ended by itself with ${code ?? signal}; see ${logFile}`);
+    if (wasReady) onEnded(`${name} ended by itself with ${code ?? signal}; see ${logFile}`);
     else failedStarts++;
     await sleep(200);
   };
@@ -119,7 +117,6 @@ export function createMember(options: MemberOptions): Member {
       }
       return stopping.exitCode;
     },
-    pause: () => void child?.kill("SIGSTOP"),
-    resume: () => void child?.kill("SIGCONT"),
+    signal: (signal) => void child?.kill(signal),
   };
 }

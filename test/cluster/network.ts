@@ -39,6 +39,8 @@ export interface Network extends AsyncDisposable {
   link(from: string, to: string, port: number): Promise<Link>;
   /** The ways that begin or end at both, in either direction; `undefined` stands for all. */
   between(one: string, other?: string): Link[];
+  /** The ways from those whose names begin so to those whose names begin so. */
+  links(from: string, to: string): Link[];
   heal(): void;
 }
 
@@ -57,6 +59,8 @@ export function createNetwork(): Network {
           ? from === one || to === one
           : (from === one && to === other) || (from === other && to === one),
       ),
+    links: (from, to) =>
+      links.filter((link) => link.from.startsWith(from) && link.to.startsWith(to)),
     heal() {
       for (const link of links) link.set({});
     },

@@ -20,8 +20,6 @@ export interface WriterOptions {
   random: Random;
   /** Of the pause after each insert, in milliseconds. */
   pauseMs: number;
-  /** How many acknowledged inserts it does not tell of, to see that they are missed. Default 0. */
-  forgets?: number;
 }
 
 /** What a writer did. */
