@@ -235,4 +235,37 @@ export const readerFaults: Fault[] = [
       });
     },
   },
+  {
+    name: "a commit is told that the transaction never counts, but it does",
+    kinds: ["failed-but-seen"],
+    plant(history, random) {
+      const commits = history.flatMap((event) => (event.kind === "commit" ? [event] : []));
+      const acked = commits.filter(({ op }) =>
+        history.some((event) => event.kind === "acknowledged" && event.op === op),
+      );
+      const commit = pick(acked, random);
+      if (!commit) return undefined;
+      const op = maxOp(history) + 1;
+      return [...history, { ...commit, op }, { kind: "failed", op, code: "TRANSACTION_EXPIRED" }];
+    },
+  },
+  {
+    name: "something exclusive stands where a transaction is open",
+    kinds: ["transaction"],
+    plant(history, random) {
+      const begins = [...batchesOf(history).values()].flatMap((batch) => {
+        const begin = batch.messages.find(({ type }) => type === 900);
+        return begin ? [{ batch, vchannel: begin.vchannel }] : [];
+      });
+      const begin = pick(begins, random);
+      if (!begin) return undefined;
+      const { batch, vchannel } = begin;
+      const op = maxOp(history) + 1;
+      const changed = changeBatch(history, batch.sequence, (seen) => ({
+        ...seen,
+        messages: [...seen.messages, { name: "alone", type: 9, vchannel, txn: 0n }],
+      }));
+      return [{ kind: "append", op, term: batch.term, names: ["alone"] }, ...changed];
+    },
+  },
 ];
