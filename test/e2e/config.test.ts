@@ -2,8 +2,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { call } from "../harness/client.ts";
-import { startStandalone } from "../harness/cluster.ts";
-import { run } from "../harness/process.ts";
+import { freePort, startStandalone } from "../harness/cluster.ts";
+import { run, type Service, startService } from "../harness/process.ts";
 import { createTempFolder } from "../harness/temp.ts";
 
 /** Settings under which rows are flushed when they are `idle`, and rows of up to `row` are taken. */
@@ -101,4 +101,40 @@ test("a server with a wrong file does not start, and says where it is wrong", as
     stderr:
       "millrace: millrace.yaml:3: node.flush.byts: there is no such setting; did you mean node.flush.bytes?",
   });
+});
+
+test("one file is enough for a coordinator, a node and a proxy", { timeout: 120_000 }, async () => {
+  await using temp = await createTempFolder();
+  const [coord, node, proxy] = [await freePort(), await freePort(), await freePort()];
+  const file = join(temp.path, "millrace.yaml");
+  const settings = `
+coordinators: [http://127.0.0.1:${coord}]
+store: file:${temp.path}/store
+coord:
+  listen: 127.0.0.1:${coord}
+  meta: file:${temp.path}/meta
+  pchannels: 3
+node:
+  listen: 127.0.0.1:${node}
+  data: ${temp.path}/node
+  drainFor: 0s
+  wal.backend: file:${temp.path}/wal
+proxy.listen: 127.0.0.1:${proxy}
+`;
+  await writeFile(file, settings);
+  const services: Service[] = [];
+  try {
+    for (const name of ["coord", "node", "proxy"]) {
+      services.push(await startService([name], { env: { MILLRACE_CONFIG: file } }));
+    }
+    const { url = "" } = services[2] ?? {};
+    expect(url).toBe(`http://127.0.0.1:${proxy}`);
+    const fields = [{ name: "id", type: "DATA_TYPE_INT64", primaryKey: true }];
+    await call(url, "CreateCollection", { name: "c", schema: { fields } });
+    await call(url, "Insert", { collection: "c", rows: [{ id: 1 }] });
+    const channels = await run(["admin", "channels", "--json", "--server", url]);
+    expect(JSON.parse(channels.stdout)).toHaveLength(3);
+  } finally {
+    for (const service of services.toReversed()) expect(await service.stop()).toBe(0);
+  }
 });
