@@ -110,7 +110,7 @@ async function openLink(
     source.on("end", () => next(() => void sink.end()));
     source.on("close", () => {
       // If the end was not an orderly one, neither is that of the other side.
-      if (!source.readableEnded) next(() => void sink.destroy());
+      if (!source.readableEnded) next(() => void sink.resetAndDestroy());
     });
   };
 

@@ -36,6 +36,8 @@ export interface SessionOptions {
   collections: Readonly<{ [name: string]: number }>;
   /** Where tables lie; without it in a folder. */
   s3?: S3Server | undefined;
+  /** Processes reach each other without ways that can be broken: for measuring. Default `false`. */
+  direct?: boolean;
   /** Modules that processes load first, by name: they plant faults. */
   preloads?: Readonly<{ [name: string]: readonly string[] }>;
 }
@@ -49,17 +51,17 @@ export interface Session {
   targets: Target[];
   /** Inserts a row into each shard; answers the name of its message by vchannel. */
   writeToAll(name: string, proxy?: Client<typeof ProxyService>): Promise<Map<string, string>>;
-  /** Brings all rows into tables, ends all processes, and says what is wrong. */
-  end(): Promise<Verdict>;
+  /** Brings all rows into tables, unless told not to, ends all processes, and says what is wrong. */
+  end(options?: { tables: boolean }): Promise<Verdict>;
   /** Ends what still runs. */
   destroy(): Promise<void>;
 }
 
 /** Starts a cluster and makes its collections. */
 export async function startSession(options: SessionOptions): Promise<Session> {
-  const { folder, s3, preloads = {} } = options;
+  const { folder, s3, direct = false, preloads = {} } = options;
   const record = createRecord();
-  const cluster = await startCluster({ folder, s3, preloads, onEnded: record.surprise });
+  const cluster = await startCluster({ folder, s3, direct, preloads, onEnded: record.surprise });
   const pool = createTransportPool();
   const watched = new AbortController();
   const transports = cluster.proxies.map(({ url }) => pool.transportFor(url));
@@ -105,8 +107,8 @@ export async function startSession(options: SessionOptions): Promise<Session> {
       }
       return last;
     },
-    async end() {
-      const tablePaths = await flushAll(proxies, targets);
+    async end({ tables } = { tables: true }) {
+      const tablePaths = tables ? await flushAll(proxies, targets) : undefined;
       watched.abort();
       await watching;
       pool.close();

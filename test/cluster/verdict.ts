@@ -19,8 +19,8 @@ export interface JudgeOptions {
   /** All that there are. */
   pchannels: readonly string[];
   targets: readonly Target[];
-  /** The tables of the targets, by collection. */
-  tablePaths: ReadonlyMap<string, string>;
+  /** The tables of the targets, by collection; absent: they are not looked at. */
+  tablePaths: ReadonlyMap<string, string> | undefined;
   store: ObjectStore;
   /** For copies, and for histories with which something is wrong. */
   folder: string;
@@ -56,7 +56,7 @@ export async function judge(options: JudgeOptions): Promise<Verdict> {
       wrong.push(`${pchannel}: ${kind}: ${message}`);
     }
   }
-  for (const target of targets) {
+  for (const target of options.tablePaths ? targets : []) {
     const table = await checkTable(target, logs.values(), options);
     totals.rows += table.rows;
     wrong.push(...table.wrong);
@@ -79,7 +79,7 @@ async function checkTable(
       }
     }
   }
-  const path = tablePaths.get(collection) ?? "";
+  const path = tablePaths?.get(collection) ?? "";
   const { committed } = await downloadTable(store, path, join(folder, "tables"));
   const sql = `SELECT id, count(*) AS times FROM ${parquet(committed)} GROUP BY id`;
   const found = committed.length === 0 ? [] : await query(sql);
