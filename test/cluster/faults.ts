@@ -228,7 +228,7 @@ export function createFaults(options: FaultsOptions): Faults {
   /** Different things that are broken at about the same time. */
   const plan = (): Fault[] => {
     const dice = random.next();
-    const count = dice < 0.5 ? 1 : dice < 0.9 ? 2 + below(2) : 5;
+    const count = dice < 0.35 ? 1 : dice < 0.8 ? 2 + below(2) : 5;
     const faults: Fault[] = [];
     while (faults.length < count) {
       const fault = choose();
@@ -257,7 +257,7 @@ export function createFaults(options: FaultsOptions): Faults {
     async run(untilMs) {
       while (performance.now() < untilMs) {
         await Promise.all(plan().map((fault) => happen(fault, below(3000))));
-        await sleep(between(500, 4000));
+        await sleep(between(200, 2500));
       }
       network.heal();
     },
