@@ -99,8 +99,11 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       ),
     })),
   });
+  /** What differs from what is so until the next snapshot, also for who asks anew. */
+  let announced: { nodes?: [] } = {};
   const announce: Cluster["announce"] = (overrides = {}) => {
     const { coordinator = 1n, revision: forced = ++revision, ...rest } = overrides;
+    announced = rest;
     const event = { ...snapshot(), version: { coordinator, revision: forced }, ...rest };
     for (const watcher of [...watchers]) watcher(event);
   };
@@ -123,7 +126,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const routes = (router: ConnectRouter): void => {
     router.service(AssignmentService, {
       async *discover(_request, { signal }) {
-        const events: (Snapshot | "cut")[] = [snapshot()];
+        const events: (Snapshot | "cut")[] = [{ ...snapshot(), ...announced }];
         let wake = (): void => undefined;
         const watcher = (event: Snapshot | "cut"): void => {
           events.push(event);
