@@ -80,6 +80,9 @@ export function historiesOf(
     history.push(event);
   };
   const inserts = new Map<number, Extract<Recorded, { kind: "insert" }>>();
+  const failed = new Set(events.flatMap((event) => (event.kind === "failed" ? event.op : [])));
+  /** Of inserts with an attempt that may have had an effect. */
+  const begun = new Map<string, number>();
   const placeOf = ({ vchannel, name }: Part): Place | undefined =>
     logs.get(pchannelOf(vchannel))?.places.get(name);
 
@@ -87,6 +90,7 @@ export function historiesOf(
     switch (event.kind) {
       case "insert":
         inserts.set(event.op, event);
+        if (!failed.has(event.op) && !begun.has(event.key)) begun.set(event.key, event.op);
         for (const part of event.parts) {
           const pchannel = pchannelOf(part.vchannel);
           // What stands nowhere may have been asked of any owner.
@@ -99,7 +103,8 @@ export function historiesOf(
         const insert = inserts.get(event.op);
         if (!insert) throw new Error(`insert ${event.op} was answered, but never began`);
         // What an earlier attempt wrote of several messages is not told apart.
-        const duplicate = insert.again && (event.duplicate || insert.parts.length > 1);
+        const isFirst = begun.get(insert.key) === event.op;
+        const duplicate = !isFirst && (event.duplicate || insert.parts.length > 1);
         const charged = chargedWith(event.tick, insert.parts, placeOf);
         for (const part of insert.parts) {
           const pchannel = pchannelOf(part.vchannel);

@@ -20,7 +20,7 @@ export interface Part {
 /** Something that happened. */
 export type Recorded =
   /** An attempt of an insert begins; further attempts have the same key and parts. */
-  | { kind: "insert"; op: number; key: string; parts: readonly Part[]; again: boolean }
+  | { kind: "insert"; op: number; key: string; parts: readonly Part[] }
   | { kind: "inserted"; op: number; tick: bigint; duplicate: boolean }
   /** An attempt has failed and had no effect. */
   | { kind: "failed"; op: number }

@@ -40,9 +40,9 @@ export function startLoad({ proxies, record }: Session, target: Target): Load {
       const id = idOfShard(`load.${shard}.${i}`, shard, vchannels.length);
       const key = `load/${shard}/${i}`;
       const rows = [{ id, writer: "load", text: "" }];
-      for (let again = false; ; again = true) {
+      for (;;) {
         const op = record.nextOp();
-        record.events.push({ kind: "insert", op, key, parts: [{ vchannel, name: id }], again });
+        record.events.push({ kind: "insert", op, key, parts: [{ vchannel, name: id }] });
         try {
           const signal = AbortSignal.timeout(20_000);
           const request = { collection, rows, idempotencyKey: key };

@@ -66,11 +66,10 @@ export function createWriter(options: WriterOptions): Writer {
   async function attempt(
     request: { collection: string; ids: readonly string[]; key: string },
     parts: readonly Part[],
-    again: boolean,
   ): Promise<"acknowledged" | "failed" | "unknown"> {
     const { collection, ids, key } = request;
     const op = record.nextOp();
-    record.events.push({ kind: "insert", op, key, parts, again });
+    record.events.push({ kind: "insert", op, key, parts });
     try {
       const rows = ids.map((id) => ({ id, writer: name, text: "x".repeat(below(100)) }));
       const signal = AbortSignal.timeout(attemptMs);
@@ -105,8 +104,8 @@ export function createWriter(options: WriterOptions): Writer {
     const request = { collection: target.collection, ids, key };
     const parts = partsOf(ids, target);
     totals.rows += ids.length;
-    for (let again = false; ; again = true) {
-      const outcome = await attempt(request, parts, again);
+    for (;;) {
+      const outcome = await attempt(request, parts);
       if (outcome === "acknowledged") break;
       if (mayGiveUp && outcome === "unknown" && random.next() < 0.1) {
         totals.givenUp++;
