@@ -30,8 +30,8 @@ export interface LogOptions {
 
 /** The name of the log. */
 export const pchannel = "bench";
-/** How many bytes are written between two truncations. */
-const truncateEvery = 32 * 1024 * 1024;
+/** How many bytes are written between two truncations: those of a file. */
+const truncateEvery = 64 * 1024 * 1024;
 
 /** The backend that is measured, with its defaults. */
 export function createBackend(dir: string): ReturnType<typeof createFileBackend> {
